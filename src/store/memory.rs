@@ -12,7 +12,7 @@ mod records;
 mod settle;
 mod usage;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -164,7 +164,7 @@ impl Store for MemoryStore {
 
     fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {
         let state = self.state.lock();
-        let mut rules: Vec<_> = state.tasks.iter().map(Task::known_rule).collect();
+        let mut rules: Vec<_> = state.known_tasks().map(Task::known_rule).collect();
         rules.sort_unstable_by(|a, b| a.task.cmp(&b.task));
         Ok(rules)
     }
@@ -275,7 +275,9 @@ struct State {
     /// merges the queues of the tasks that its runner can run, so work for
     /// others costs it nothing.
     tasks: Vec<Task>,
-    task_by_name: HashMap<Arc<str>, usize>,
+    task_by_name: BTreeMap<Arc<str>, usize>,
+    /// The places of tasks that were forgotten.
+    free_tasks: Vec<usize>,
     /// Queued invocations that are not due yet, by `available_at`.
     delayed: BTreeSet<(i64, Seq)>,
     /// Unfinished invocations with a deadline, by that.
@@ -460,12 +462,12 @@ impl State {
         for adoption in &batch.adoptions {
             receipt.adopted.push(self.adopt(adoption));
         }
-        for rule in &batch.rules {
-            let by = batch.rules_by.as_ref();
-            receipt.replaced.extend(self.set_rule(rule, false, by, now));
+        for rule in &batch.dropped_rules {
+            self.drop_rule(rule, now);
         }
-        for rule in &batch.default_rules {
-            self.set_rule(rule, true, None, now);
+        for (rule, only_if_new) in batch.said_rules() {
+            let by = batch.rules_by.as_ref().filter(|_| !only_if_new);
+            receipt.replaced.extend(self.set_rule(rule, only_if_new, by, now));
         }
         if let Some(weights) = &batch.weights {
             self.fairness.set_weights(weights);
@@ -529,6 +531,9 @@ impl State {
         if let Some(age) = batch.prune_usage {
             receipt.has_old_usage = self.hours.prune(age, now);
         }
+        if let Some(after) = &batch.forget_names {
+            receipt.names_after = self.forget_names(after);
+        }
         receipt
     }
 
@@ -542,7 +547,7 @@ impl State {
         let own: HashSet<_> = pushed.chain([adoption.component_digest]).collect();
         let is_others =
             |one: &Record| one.task == task && !one.status.is_final() && !own.contains(&one.component_digest);
-        let names = self.tasks.iter().map(|task| &task.name);
+        let names = self.known_tasks().map(|task| &task.name);
         if !rules::is_adopted(adoption, names, self.records.iter().any(is_others)) {
             return false;
         }
@@ -676,12 +681,16 @@ impl State {
         Submitted::Created(new.id)
     }
 
+    /// The tasks that have names.
+    fn known_tasks(&self) -> impl Iterator<Item = &Task> {
+        self.task_by_name.values().map(|task| &self.tasks[*task])
+    }
+
     fn task(&mut self, name: &Arc<str>) -> usize {
         if let Some(&task) = self.task_by_name.get(name) {
             return task;
         }
-        let task = self.tasks.len();
-        self.tasks.push(Task {
+        let new = Task {
             name: name.clone(),
             component: rules::billed_component(name).into(),
             ready: BTreeSet::new(),
@@ -691,7 +700,12 @@ impl State {
             bytes: 0,
             rule: None,
             mark: None,
-        });
+        };
+        let task = self.free_tasks.pop().unwrap_or(self.tasks.len());
+        match self.tasks.get_mut(task) {
+            Some(free) => *free = new,
+            None => self.tasks.push(new),
+        }
         self.task_by_name.insert(name.clone(), task);
         task
     }

@@ -24,6 +24,10 @@ pub(super) const EXPIRED_AT_ONCE: usize = 1_000;
 /// At most so many descendants of what ended are cancelled in one transaction. The others
 /// follow in later ones, level by level: a tree may have millions.
 pub(super) const CASCADED_AT_ONCE: usize = 1_000;
+/// At most so many names of tasks are looked at in one transaction that forgets some.
+pub(super) const NAMES_LOOKED_AT: usize = 1_000;
+/// The most names of tasks whose numbers a process keeps in memory. With more it starts anew.
+pub(super) const NAMES_KEPT: usize = 20_000;
 /// At most so many rows of usage are removed in one transaction.
 pub(super) const USAGE_REMOVED_AT_ONCE: usize = 1_000;
 

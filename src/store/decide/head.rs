@@ -160,6 +160,11 @@ impl Moves {
         self.tally.entry((task, status)).or_default().bytes += bytes;
     }
 
+    /// Whether the transaction has changed something of a task that is not written yet.
+    pub fn is_about(&self, task: i64) -> bool {
+        self.tally.keys().any(|(of, _)| *of == task) || self.usage.keys().any(|(of, _)| *of == task)
+    }
+
     /// Takes out the changes to the counts.
     pub fn take_tally(&mut self) -> Vec<((i64, Status), Tally)> {
         self.tally.drain().filter(|(_, change)| *change != Tally::default()).collect()

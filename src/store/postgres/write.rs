@@ -50,6 +50,9 @@ pub(super) struct Surroundings<'a> {
     pub(super) migration_lock: i64,
     /// The lock of whoever adds up the usage.
     pub(super) usage_lock: i64,
+    /// The lock that whoever forgets names takes alone, and that is shared by all who use numbers of names that they
+    /// know, or fold the tally.
+    pub(super) names_lock: i64,
     /// Whether an id that exists already is to be expected.
     pub(super) is_careful: bool,
     /// Whether the tally and the usage are to be folded.
@@ -115,6 +118,7 @@ async fn transact(
             }
             Step::Prune(prune) => work.prune(prune).await?,
             Step::PruneUsage(age) => work.prune_usage(age).await?,
+            Step::ForgetNames(after) => work.forget_names(after).await?,
         }
     }
     let claimer = batch.claim.as_ref().map(|request| request.runner);
@@ -133,6 +137,12 @@ impl<'a> Work<'a> {
             place.link.begin(),
             Ask::new("SELECT pg_advisory_xact_lock_shared($1)").with(place.migration_lock),
         ];
+        // Before any row is locked: whoever forgets names waits for all of these, and for nothing else.
+        if batch.forget_names.is_some() {
+            asks.push(Ask::new("SELECT pg_advisory_xact_lock($1)").with(place.names_lock));
+        } else if place.folds || speaks_of_names(batch) {
+            asks.push(Ask::new("SELECT pg_advisory_xact_lock_shared($1)").with(place.names_lock));
+        }
         let mut adopted = Vec::new();
         if !batch.adoptions.is_empty() {
             // Before anything that the batch names is looked up by the full id.
@@ -183,7 +193,8 @@ impl<'a> Work<'a> {
         // Read when everything is locked: time does not go back from one
         // transaction on an invocation to the next.
         asks.push(Ask::new(formatcp!(
-            "SELECT {SERVER_TIME}, version, (SELECT now FROM @fairness_clock) FROM @schema_version"
+            "SELECT {SERVER_TIME}, version, (SELECT now FROM @fairness_clock), \
+                 (SELECT forgotten FROM @deployment) FROM @schema_version"
         )));
         asks.push(keep::look_for_overdue(fixed));
         asks.push(cascade::look_for_rest());
@@ -212,6 +223,7 @@ impl<'a> Work<'a> {
             None => column(&state, 0)?,
         };
         fairness.clock = column(&state, 2)?;
+        names.check(column(&state, 3)?);
         let mut state = State::new(now, rows.len() + batch.submits.len());
         state.may_expire = has_overdue;
         state.may_cascade = may_cascade;
@@ -254,8 +266,8 @@ impl<'a> Work<'a> {
     /// Gives numbers to the tasks and components that the batch names, except those that only orphans name.
     async fn learn_names(&mut self, batch: &Batch) -> Result<(), Fault> {
         let submits: Vec<_> = batch.submits.iter().filter(|new| !self.state.is_orphan(new)).collect();
-        let rules = batch.rules.iter().chain(&batch.default_rules);
-        let tasks = rules.map(|rule| &rule.task).chain(submits.iter().map(|new| &new.task));
+        let rules = batch.said_rules();
+        let tasks = rules.map(|(rule, _)| &rule.task).chain(submits.iter().map(|new| &new.task));
         let digests = submits.iter().map(|new| &new.component_digest);
         let digests =
             digests.chain(batch.reports.iter().filter_map(|report| report.component_digest.as_ref()));
@@ -329,6 +341,13 @@ impl<'a> Work<'a> {
         self.round.late = self.state.fairness.late;
         Ok(self.state.receipt)
     }
+}
+
+/// Whether a batch needs numbers of tasks.
+fn speaks_of_names(batch: &Batch) -> bool {
+    let Batch { adoptions, rules, default_rules, dropped_rules, submits, .. } = batch;
+    let rules = rules.iter().chain(default_rules).chain(dropped_rules);
+    !(adoptions.is_empty() && submits.is_empty()) || rules.count() > 0
 }
 
 /// Asks how the invocations moved last that there are bills of.

@@ -469,6 +469,73 @@ fn a_runner_that_has_nothing_configured_overwrites_no_rules() {
     }
 }
 
+/// The names of tasks that a store has, whatever it knows of them.
+fn names(machine: &Machine) -> Vec<String> {
+    let queues = machine.run(&["queues", "--all", "--json"]).expect(0).json_lines();
+    let names = queues.iter().filter_map(|one| Some(one["task"].as_str()?.to_owned()));
+    names.filter(|name| name.starts_with("customer-")).collect()
+}
+
+#[test]
+fn nothing_is_left_of_a_component_that_was_pushed_called_and_removed() {
+    let ground = Sandbox::new();
+    for store in stores(&ground) {
+        let machine = Machine::new(&store, "[component.\"customer-*\"]\n");
+        let push = |guest_name: &str| {
+            let path = guest(guest_name).display().to_string();
+            machine.run(&["component", "push", "customer-eve", &path]).expect(0);
+        };
+        push("echo");
+        let mut runner = machine.command(&["start"]).spawn();
+        runner.wait_for_stderr("the runner has started");
+        machine
+            .run(&["component", "push", "customer-eve", &guest("fib").display().to_string(), "--wait"])
+            .expect(0);
+        assert_eq!(names(&machine), [""; 0], "a name is for what was submitted");
+        let id = machine.submit(&["customer-eve::fib", "[6]", "--wait"]);
+        assert_eq!(id, "8");
+        let [called] = <[String; 1]>::try_from(names(&machine)).expect("one");
+        assert!(called.starts_with("customer-eve::") && called.ends_with("fib"), "{called}");
+        machine.run(&["component", "remove", "customer-eve"]).expect(0);
+        machine.run(&["prune", "--older-than", "0s"]).expect(0);
+        assert_eq!(names(&machine), [""; 0]);
+        runner.signal(rustix::process::Signal::TERM);
+        runner.wait().expect(0);
+    }
+}
+
+#[test]
+fn the_rules_of_a_pattern_go_with_the_tasks_of_its_components() {
+    let ground = Sandbox::new();
+    for store in stores(&ground) {
+        let machine = Machine::new(
+            &store,
+            "[component.\"customer-*\"]\n[component.\"customer-*\".concurrency]\nlimit = 2\n",
+        );
+        let mut runner = machine.command(&["start"]).spawn();
+        runner.wait_for_stderr("the runner has started");
+        let push = |guest_name: &str| {
+            let path = guest(guest_name).display().to_string();
+            machine.run(&["component", "push", "customer-eve", &path, "--wait"]).expect(0);
+        };
+        let prunes_to = |what: &str| {
+            eventually(what, || {
+                machine.run(&["prune", "--older-than", "0s"]).expect(0);
+                names(&machine).iter().all(|name| !what.is_empty() && name.contains(what))
+            });
+        };
+        push("echo");
+        eventually("the rules are told", || names(&machine).iter().any(|name| name.contains("hello")));
+        push("fib");
+        eventually("the rules are told", || names(&machine).iter().any(|name| name.contains("fib")));
+        prunes_to("fib");
+        machine.run(&["component", "remove", "customer-eve"]).expect(0);
+        prunes_to("");
+        runner.signal(rustix::process::Signal::TERM);
+        runner.wait().expect(0);
+    }
+}
+
 #[test]
 fn a_configured_component_that_is_removed_keeps_a_runner_from_nothing() {
     let ground = Sandbox::new();
