@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use self::fairness::Fairness;
 use self::lanes::{Lane, LaneId};
-use self::quotas::Quotas;
+use self::quotas::{Account, Quotas};
 use self::records::{Records, Seq};
 use self::usage::Hours;
 use super::brief::brief;
@@ -322,8 +322,10 @@ struct Task {
     /// Unfinished invocations by what the uniqueness rule knows them by.
     by_unique: HashMap<RuleKey, Seq>,
     counts: Counts,
-    /// The bytes of arguments and outcomes.
+    /// The bytes of arguments and outcomes of those that count for its component.
     bytes: i64,
+    /// The number of unfinished invocations that count for other components.
+    elsewhere: i64,
     /// `None` until somebody says what they are.
     rule: Option<TaskRule>,
     /// The origin of the rule.
@@ -409,6 +411,11 @@ impl Record {
 
     fn lane(&self) -> Option<LaneId> {
         self.lane.map(|key| (self.task, key))
+    }
+
+    /// The holders of quotas that count it.
+    fn account(&self) -> Account {
+        Account { task: self.task, key: (!self.unkeyed).then_some(self.fairness), payer: self.payer.clone() }
     }
 
     /// The runner that must kill its guest if this ends now.
@@ -629,6 +636,8 @@ impl State {
             priority: new.priority,
             key: new.key.clone(),
             fairness_key: self.fairness.name(fairness),
+            payer: quota::payer(&self.quotas.rules, new).map(Arc::from),
+            unkeyed: self.is_unkeyed(new),
             labels: new.labels.clone(),
             limits: new.limits.clone(),
             callers: new.callers.clone(),
@@ -673,7 +682,8 @@ impl State {
         }
         self.tasks[task].counts.add(Status::Queued, 1);
         let bytes = quota::text_bytes(new.arguments.len());
-        self.hold(task, fairness, Held { unfinished: 1, bytes });
+        let account = self.records[seq].account();
+        self.hold(&account, Held { unfinished: 1, bytes });
         if rules::is_at_once(new.delay) {
             self.place(seq);
         }
@@ -698,6 +708,7 @@ impl State {
             by_unique: HashMap::new(),
             counts: Counts::default(),
             bytes: 0,
+            elsewhere: 0,
             rule: None,
             mark: None,
         };
@@ -822,7 +833,7 @@ impl State {
         self.step(seq, at, event, to, rules::detail(&outcome).map(str::to_owned));
         let record = &mut self.records[seq];
         record.finished_at = Some(at);
-        let (of_task, key, change) = (record.task, record.fairness, quotas::ended(&outcome));
+        let (account, change) = (record.account(), quotas::ended(&outcome));
         record.outcome = Some(outcome);
         let (unique, task, deadline) = (record.unique, record.task, record.deadline);
         if let Some(key) = unique {
@@ -832,6 +843,6 @@ impl State {
             self.deadlines.remove(&(deadline, seq));
         }
         self.finals[to as usize].insert((at, seq));
-        self.hold(of_task, key, change);
+        self.hold(&account, change);
     }
 }

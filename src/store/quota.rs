@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::RuleOrigin;
 use super::value::json_text;
+use super::{NewInvocation, RuleOrigin};
 use crate::model::{Bucket, Glob, Held, HolderKind, Outcome, Quota, TaskId, UnixMicros};
 
 /// All quotas that a configuration has for components, or for fairness keys: each with the pattern of the names
@@ -86,9 +86,15 @@ impl QuotaRule {
 }
 
 impl Holding {
-    /// Adds up the counts of tasks, by name, for each component.
-    pub(super) fn of_components(tasks: Vec<(String, Held)>) -> Vec<(String, Held)> {
+    /// Adds up the counts of tasks, by name, for each component, and those of others' tasks that components pay for.
+    pub(super) fn of_components(
+        tasks: Vec<(String, Held)>,
+        paid: impl IntoIterator<Item = (String, Held)>,
+    ) -> Vec<(String, Held)> {
         let mut components: BTreeMap<String, Held> = BTreeMap::new();
+        for (component, held) in paid {
+            components.entry(component).or_default().add(held);
+        }
         for (task, held) in tasks {
             if let Some(component) = component_of(&task) {
                 components.entry(component.to_owned()).or_default().add(held);
@@ -96,6 +102,20 @@ impl Holding {
         }
         components.into_iter().collect()
     }
+}
+
+/// The component that pays for a new invocation in the place of its task's: that of the guest which submits it, if that has a
+/// quota. So nobody can fill the quota of another one.
+pub(super) fn payer<'n>(rules: &[QuotaRule], new: &'n NewInvocation) -> Option<&'n str> {
+    let by = component_of(&new.child_of.as_ref()?.task)?;
+    let is_payer =
+        component_of(&new.task) != Some(by) && QuotaRule::of(rules, HolderKind::Component, by).is_some();
+    is_payer.then_some(by)
+}
+
+/// The component whose quota counts a new invocation.
+pub(super) fn counted_for<'n>(rules: &[QuotaRule], new: &'n NewInvocation) -> Option<&'n str> {
+    payer(rules, new).or_else(|| component_of(&new.task))
 }
 
 /// The component that counts the invocations of a task.

@@ -179,9 +179,8 @@ impl<'b> State<'b> {
     /// Counts an invocation that became final, with its outcome.
     fn count_end(&mut self, id: InvocationId, outcome: &Outcome) -> Result<(), Contradiction> {
         let head = loaded(&mut self.heads, id)?;
-        let bytes = quota::stored_bytes(outcome);
-        self.moves.store(head.task, head.status, bytes);
-        self.quotas.hold(head.fairness_key, Held { unfinished: -1, bytes });
+        let change = Held { unfinished: -1, bytes: quota::stored_bytes(outcome) };
+        head.account().hold(change, &mut self.moves, &mut self.quotas);
         Ok(())
     }
 

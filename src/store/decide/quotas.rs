@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::model::{Bucket, Held, HolderKind, OverQuota, Quota, UnixMicros};
-use crate::store::quota::component_of;
+use super::head::Moves;
+use crate::model::{Bucket, Held, HolderKind, OverQuota, Quota, Status, UnixMicros};
+use crate::store::quota::counted_for;
 use crate::store::{NewInvocation, QuotaRule};
 
 /// A component or a fairness key with a quota, and its counts with what this transaction has created.
@@ -16,6 +17,31 @@ struct Metered {
     bucket: Bucket,
     /// The time in which the tokens are filled again that this transaction has taken.
     taken: i64,
+}
+
+/// An invocation as quotas count it.
+pub struct Account<'h> {
+    pub task: i64,
+    pub status: Status,
+    pub fairness_key: i64,
+    pub payer: Option<&'h Arc<str>>,
+    pub unkeyed: bool,
+}
+
+impl Account<'_> {
+    /// Changes the counts of all that count it: of its payer or its task, and of its fairness key.
+    pub fn hold(&self, change: Held, moves: &mut Moves, quotas: &mut Quotas) {
+        match self.payer {
+            None => moves.store(self.task, self.status, change.bytes),
+            Some(payer) => {
+                moves.count_elsewhere(self.task, self.status, change.unfinished);
+                quotas.paid.entry(Arc::clone(payer)).or_default().add(change);
+            }
+        }
+        if !self.unkeyed {
+            quotas.held.entry(self.fairness_key).or_default().add(change);
+        }
+    }
 }
 
 /// The tokens that submits of a holder have taken.
@@ -39,6 +65,8 @@ pub struct Quotas {
     keys: HashMap<i64, Metered>,
     /// The changes of the transaction to the counts of fairness keys, by number.
     held: BTreeMap<i64, Held>,
+    /// The changes of the transaction to the counts of payers.
+    paid: BTreeMap<Arc<str>, Held>,
 }
 
 impl Quotas {
@@ -58,16 +86,18 @@ impl Quotas {
         }
     }
 
-    /// Changes the counts of a fairness key.
-    pub fn hold(&mut self, key: i64, change: Held) {
-        self.held.entry(key).or_default().add(change);
-    }
-
     /// Takes out the changes to the counts of fairness keys.
     pub fn take_held(&mut self) -> BTreeMap<i64, Held> {
         let mut held = std::mem::take(&mut self.held);
         held.retain(|_, change| *change != Held::default());
         held
+    }
+
+    /// Takes out the changes to the counts of payers.
+    pub fn take_paid(&mut self) -> BTreeMap<Arc<str>, Held> {
+        let mut paid = std::mem::take(&mut self.paid);
+        paid.retain(|_, change| *change != Held::default());
+        paid
     }
 
     /// Takes out the tokens that were taken, in the order of holders.
@@ -93,33 +123,37 @@ impl Quotas {
         self.components.is_empty() && self.keys.is_empty()
     }
 
-    fn metered(&mut self, task: &str, key: i64) -> [Option<(HolderKind, &mut Metered)>; 2] {
-        let component = component_of(task).and_then(|name| self.components.get_mut(name));
+    /// Returns those of the holders of a new invocation that have a quota. It has no `key` if that does not count it.
+    fn metered(&mut self, new: &NewInvocation, key: Option<i64>) -> [Option<(HolderKind, &mut Metered)>; 2] {
+        let component = counted_for(&self.rules, new).and_then(|name| self.components.get_mut(name));
         [
             component.map(|one| (HolderKind::Component, one)),
-            self.keys.get_mut(&key).map(|one| (HolderKind::Key, one)),
+            key.and_then(|key| self.keys.get_mut(&key)).map(|one| (HolderKind::Key, one)),
         ]
     }
 
     /// Answers a submit for which one of its holders has no room.
-    pub(super) fn over(&mut self, new: &NewInvocation, key: i64, now: UnixMicros) -> Option<OverQuota> {
+    pub(super) fn over(
+        &mut self,
+        new: &NewInvocation,
+        key: Option<i64>,
+        now: UnixMicros,
+    ) -> Option<OverQuota> {
         if self.is_unmetered() {
             return None;
         }
-        self.metered(&new.task, key).into_iter().flatten().find_map(|(holder, one)| {
+        self.metered(new, key).into_iter().flatten().find_map(|(holder, one)| {
             let kind = one.quota.refuses(one.held, one.bucket, new.arguments.len(), now)?;
             Some(OverQuota { holder, name: Arc::clone(&one.name), kind, quota: one.quota, held: one.held })
         })
     }
 
-    /// Counts a new invocation whose arguments have so many bytes.
-    pub(super) fn count_new(&mut self, new: &NewInvocation, key: i64, bytes: i64, now: UnixMicros) {
-        let change = Held { unfinished: 1, bytes };
-        self.hold(key, change);
+    /// Takes the room of a new invocation, and its tokens.
+    pub(super) fn take_room(&mut self, new: &NewInvocation, key: Option<i64>, change: Held, now: UnixMicros) {
         if self.is_unmetered() {
             return;
         }
-        for (_, one) in self.metered(&new.task, key).into_iter().flatten() {
+        for (_, one) in self.metered(new, key).into_iter().flatten() {
             one.held.add(change);
             if let Some(rate) = one.quota.submits {
                 let cost = Bucket::cost(rate);

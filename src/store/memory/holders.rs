@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::State;
+use super::quotas::Account;
 use crate::model::{Bucket, Held, HolderKind, OverQuota, TaskId, UnixMicros};
-use crate::store::{Holding, NewInvocation, QuotaRule, QuotaSection, RuleOrigin};
+use crate::store::{Holding, NewInvocation, QuotaRule, QuotaSection, RuleOrigin, quota};
 
 impl State {
     pub(super) fn quotas(&self) -> Vec<QuotaRule> {
@@ -29,9 +30,13 @@ impl State {
             HolderKind::Component => {
                 for task in &self.tasks {
                     if let Some(component) = TaskId::split(&task.name).0 {
-                        let held = Held { unfinished: task.counts.unfinished() as i64, bytes: task.bytes };
+                        let unfinished = task.counts.unfinished() as i64 - task.elsewhere;
+                        let held = Held { unfinished, bytes: task.bytes };
                         counts.entry(component.into()).or_default().add(held);
                     }
+                }
+                for (payer, held) in &self.quotas.paid {
+                    counts.entry(Arc::clone(payer)).or_default().add(*held);
                 }
             }
             HolderKind::Key => {
@@ -49,11 +54,13 @@ impl State {
 
     /// The component and the fairness key that a new invocation counts for.
     fn holders(&self, new: &NewInvocation) -> Vec<(HolderKind, Arc<str>)> {
-        let component = TaskId::split(&new.task).0.map(|name| (HolderKind::Component, name.into()));
+        let component = quota::counted_for(&self.quotas.rules, new);
+        let component = component.map(|name| (HolderKind::Component, name.into()));
         let parent = new.child_of.as_ref().and_then(|place| self.record(&place.parent));
         let key =
             parent.map_or_else(|| new.fairness_key().into(), |parent| self.fairness.name(parent.fairness));
-        component.into_iter().chain([(HolderKind::Key, key)]).collect()
+        let key = (!self.is_unkeyed(new)).then_some((HolderKind::Key, key));
+        component.into_iter().chain(key).collect()
     }
 
     /// Answers a submit for which one of its holders has no room.
@@ -90,9 +97,25 @@ impl State {
         self.quotas.buckets.retain(|_, bucket| bucket.full_at > Bucket::moment(now));
     }
 
+    /// Whether the quota of its fairness key does not count a new invocation.
+    pub(super) fn is_unkeyed(&self, new: &NewInvocation) -> bool {
+        let Some(place) = &new.child_of else { return false };
+        place.detached || self.record(&place.parent).is_some_and(|parent| parent.unkeyed)
+    }
+
     /// Counts what an invocation holds more, or less.
-    pub(super) fn hold(&mut self, task: usize, key: usize, change: Held) {
-        self.tasks[task].bytes += change.bytes;
-        self.fairness.hold(key, change);
+    pub(super) fn hold(&mut self, account: &Account, change: Held) {
+        let task = &mut self.tasks[account.task];
+        match &account.payer {
+            None => task.bytes += change.bytes,
+            Some(payer) => {
+                task.elsewhere += change.unfinished;
+                self.quotas.paid.entry(Arc::clone(payer)).or_default().add(change);
+                self.quotas.paid.retain(|_, held| *held != Held::default());
+            }
+        }
+        if let Some(key) = account.key {
+            self.fairness.hold(key, change);
+        }
     }
 }

@@ -124,7 +124,7 @@ impl State {
         task.counts.subtract(record.status, 1);
         let outcome = record.outcome.as_ref().map_or(0, quota::stored_bytes);
         let bytes = quota::text_bytes(record.arguments.len()) + outcome;
-        self.hold(record.task, record.fairness, Held { unfinished: 0, bytes: -bytes });
+        self.hold(&record.account(), Held { unfinished: 0, bytes: -bytes });
         self.fairness.leave(record.fairness);
     }
 

@@ -1,6 +1,7 @@
 //! Deadlines, and what is removed at last.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use const_format::formatcp;
 
@@ -10,7 +11,7 @@ use super::sql::{PRESENT, column, read_heads, uuids};
 use super::work::Work;
 use crate::model::{DEFAULT_QUEUE, Held, IdMap, IdSet, InvocationId, Status, UnixMicros};
 use crate::store::columns::{HEAD_COLUMNS, OLD_COLUMNS, read_old};
-use crate::store::decide::{Ancestry, Old, Walk};
+use crate::store::decide::{Account, Ancestry, Old, Walk};
 use crate::store::value::Fields;
 use crate::store::{Prune, rules};
 
@@ -177,15 +178,16 @@ impl Work<'_> {
         let ask = Ask::new(
             "DELETE FROM @invocation WHERE seq = ANY(ARRAY( \
                  SELECT seq FROM @invocation WHERE seq = ANY($1) AND coalesce(place, '') = '' \
-                 ORDER BY seq FOR UPDATE SKIP LOCKED)) RETURNING seq, task, fairness_key",
+                 ORDER BY seq FOR UPDATE SKIP LOCKED)) RETURNING seq, task, fairness_key, payer, unkeyed",
         );
         let rows = self.link.ask_one(ask.with(seqs)).await?;
         let mut gone = Vec::with_capacity(rows.len());
         let mut holders = HashMap::with_capacity(rows.len());
         for row in &rows {
             let (seq, task, key): (i64, i64, i64) = (column(row, 0)?, column(row, 1)?, column(row, 2)?);
+            let (payer, unkeyed): (Option<Arc<str>>, bool) = (column(row, 3)?, column(row, 4)?);
             gone.push(seq);
-            holders.insert(seq, (task, key));
+            holders.insert(seq, (task, key, payer, unkeyed));
             self.state.moves.count(task, status, -1);
             self.state.fairness.release(key);
         }
@@ -199,9 +201,11 @@ impl Work<'_> {
         let answers = self.link.ask(deletes.map(|delete| Ask::new(delete).with(gone.clone())).into()).await?;
         for row in answers.iter().flatten() {
             let (seq, bytes): (i64, i64) = (column(row, 0)?, column(row, 1)?);
-            if let Some((task, key)) = holders.get(&seq) {
-                self.state.moves.store(*task, status, -bytes);
-                self.state.quotas.hold(*key, Held { unfinished: 0, bytes: -bytes });
+            if let Some((task, key, payer, unkeyed)) = holders.get(&seq) {
+                let (payer, unkeyed) = (payer.as_ref(), *unkeyed);
+                let account = Account { task: *task, status, fairness_key: *key, payer, unkeyed };
+                let change = Held { unfinished: 0, bytes: -bytes };
+                account.hold(change, &mut self.state.moves, &mut self.state.quotas);
             }
         }
         Ok(gone.len())

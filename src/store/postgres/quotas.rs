@@ -32,10 +32,14 @@ const TASKS_OF: &str = "SELECT t.key, w.name FROM unnest($1) AS w(name) CROSS JO
      WHERE strpos(t.name, '::') > 0";
 
 /// The counts of the tasks of components, by the numbers of the tasks.
-const COUNTS_OF: &str = "SELECT y.task, coalesce(sum(y.n) FILTER (WHERE y.status = ANY($2)), 0)::bigint, \
+const COUNTS_OF: &str = "SELECT y.task, (coalesce(sum(y.n) FILTER (WHERE y.status = ANY($2)), 0) - sum(y.elsewhere))::bigint, \
          sum(y.bytes)::bigint FROM @tally y WHERE y.task = ANY(ARRAY( \
              SELECT t.key FROM unnest($1) AS w(name) CROSS JOIN LATERAL ( \
                  SELECT key FROM @task WHERE split_part(name, '::', 1) = w.name OFFSET 0) t)) GROUP BY y.task";
+
+/// What components pay for of others.
+const PAID_BY: &str = "SELECT component, sum(unfinished)::bigint, sum(bytes)::bigint FROM @paid \
+     WHERE component = ANY($1) GROUP BY component";
 
 /// The buckets of holders.
 const BUCKETS_OF: &str = "SELECT b.name, b.full_at FROM unnest($2) AS w(name) CROSS JOIN LATERAL ( \
@@ -67,16 +71,19 @@ pub(super) async fn quotas(link: &Link) -> Result<Vec<QuotaRule>, Fault> {
 pub(super) async fn holdings(link: &Link, holder: HolderKind) -> Result<Vec<Holding>, Fault> {
     let ask = match holder {
         HolderKind::Component => Ask::new(
-            "SELECT t.name, coalesce(sum(y.n) FILTER (WHERE y.status = ANY($2)), 0)::bigint, \
-             sum(y.bytes)::bigint, (SELECT full_at FROM @bucket WHERE holder = $1 \
-                 AND name = split_part(t.name, '::', 1)) \
-             FROM @tally y JOIN @task t ON t.key = ANY(ARRAY[y.task]) GROUP BY t.name ORDER BY t.name COLLATE \"C\"",
+            "SELECT c.name, c.unfinished, c.bytes, (SELECT full_at FROM @bucket WHERE holder = $1 \
+                 AND name = split_part(c.name, '::', 1)), c.is_paid FROM ( \
+                 SELECT t.name, (coalesce(sum(y.n) FILTER (WHERE y.status = ANY($2)), 0) - sum(y.elsewhere))::bigint \
+                     AS unfinished, sum(y.bytes)::bigint AS bytes, false AS is_paid \
+                 FROM @tally y JOIN @task t ON t.key = ANY(ARRAY[y.task]) GROUP BY t.name \
+                 UNION ALL SELECT component, sum(unfinished)::bigint, sum(bytes)::bigint, true \
+                 FROM @paid GROUP BY component) c",
         )
         .with(holder.as_str())
         .with(Status::unfinished().map(Status::as_str).collect::<Vec<_>>()),
         HolderKind::Key => Ask::new(
             "SELECT k.name, s.unfinished, s.bytes, \
-                 (SELECT full_at FROM @bucket WHERE holder = $1 AND name = k.name) FROM ( \
+                 (SELECT full_at FROM @bucket WHERE holder = $1 AND name = k.name), false FROM ( \
                  SELECT key, sum(unfinished)::bigint AS unfinished, sum(bytes)::bigint AS bytes FROM ( \
                      SELECT key, unfinished, bytes FROM @key_count UNION ALL \
                      SELECT key, unfinished, bytes FROM @key_change) c GROUP BY key) s \
@@ -84,17 +91,21 @@ pub(super) async fn holdings(link: &Link, holder: HolderKind) -> Result<Vec<Hold
         )
         .with(holder.as_str()),
     };
-    let (mut counted, mut buckets) = (Vec::new(), HashMap::new());
+    let (mut counted, mut paid, mut buckets) = (Vec::new(), Vec::new(), HashMap::new());
     for row in link.read(ask).await? {
         let name: String = column(&row, 0)?;
         let full_at: Option<i64> = column(&row, 3)?;
-        let component = crate::store::quota::component_of(&name);
-        let of = if holder == HolderKind::Component { component.unwrap_or_default() } else { &name };
+        let is_paid: bool = column(&row, 4)?;
+        let of = match holder {
+            HolderKind::Component if !is_paid => crate::store::quota::component_of(&name).unwrap_or_default(),
+            _ => &name,
+        };
         buckets.insert(of.to_owned(), Bucket { full_at: full_at.unwrap_or(0) });
-        counted.push((name, Held { unfinished: column(&row, 1)?, bytes: column(&row, 2)? }));
+        let counts = if is_paid { &mut paid } else { &mut counted };
+        counts.push((name, Held { unfinished: column(&row, 1)?, bytes: column(&row, 2)? }));
     }
     if holder == HolderKind::Component {
-        counted = Holding::of_components(counted);
+        counted = Holding::of_components(counted, paid);
     }
     counted.retain(|(_, held)| *held != Held::default());
     let holding = |(name, held): (String, Held)| {
@@ -137,6 +148,7 @@ impl Work<'_> {
             let unfinished = Status::unfinished().map(Status::as_str).collect::<Vec<_>>();
             asks.push(Ask::new(TASKS_OF).with(components.clone()));
             asks.push(Ask::new(COUNTS_OF).with(components.clone()).with(unfinished));
+            asks.push(Ask::new(PAID_BY).with(components.clone()));
             asks.push(Ask::new(BUCKETS_OF).with(HolderKind::Component.as_str()).with(components.clone()));
         }
         if !keys.is_empty() {
@@ -155,6 +167,13 @@ impl Work<'_> {
                 let change = Held { unfinished: column(&row, 1)?, bytes: column(&row, 2)? };
                 if let Some(component) = tasks.get(&column(&row, 0)?) {
                     held.entry(component).or_default().add(change);
+                }
+            }
+            for row in next() {
+                let component: String = column(&row, 0)?;
+                let change = Held { unfinished: column(&row, 1)?, bytes: column(&row, 2)? };
+                if let Some(name) = components.iter().find(|name| **name == component) {
+                    held.entry(name).or_default().add(change);
                 }
             }
             let read = |row| Ok((column(row, 0)?, Bucket { full_at: column(row, 1)? }));
@@ -188,6 +207,16 @@ impl Work<'_> {
                     .with(held.values().map(|change| change.bytes).collect::<Vec<_>>()),
             );
         }
+        let paid = self.state.quotas.take_paid();
+        if !paid.is_empty() {
+            let ask =
+                Ask::new("INSERT INTO @paid (component, unfinished, bytes) SELECT * FROM unnest($1, $2, $3)");
+            asks.push(
+                ask.with(paid.keys().map(ToString::to_string).collect::<Vec<_>>())
+                    .with(paid.values().map(|change| change.unfinished).collect::<Vec<_>>())
+                    .with(paid.values().map(|change| change.bytes).collect::<Vec<_>>()),
+            );
+        }
         let taken = self.state.quotas.take_taken();
         if taken.is_empty() {
             return;
@@ -214,8 +243,15 @@ impl Work<'_> {
     }
 }
 
-/// The statements that fold the changes to the counts of keys. Whoever comes second has nothing left to fold.
+/// The statements that fold the changes to the counts of keys and payers. Whoever comes second has nothing left to fold.
 pub(super) fn fold_counts(asks: &mut Vec<Ask<'_>>) {
+    asks.push(Ask::new(
+        "WITH gone AS (DELETE FROM @paid WHERE ctid = ANY(ARRAY( \
+             SELECT ctid FROM @paid FOR UPDATE SKIP LOCKED)) RETURNING component, unfinished, bytes) \
+         INSERT INTO @paid (component, unfinished, bytes) \
+         SELECT component, sum(unfinished)::bigint, sum(bytes)::bigint FROM gone GROUP BY component \
+         HAVING sum(unfinished) <> 0 OR sum(bytes) <> 0",
+    ));
     asks.push(Ask::new(
         "WITH gone AS (DELETE FROM @key_change WHERE ctid = ANY(ARRAY( \
              SELECT ctid FROM @key_change FOR UPDATE SKIP LOCKED)) RETURNING key, unfinished, bytes) \

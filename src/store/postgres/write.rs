@@ -289,23 +289,25 @@ impl<'a> Work<'a> {
         self.write_counts(&mut asks);
         let tally = self.state.moves.take_tally();
         if !tally.is_empty() {
-            let insert = "INSERT INTO @tally (task, status, n, bytes) SELECT * FROM unnest($1, $2, $3, $4)";
+            let insert = "INSERT INTO @tally (task, status, n, bytes, elsewhere) \
+                          SELECT * FROM unnest($1, $2, $3, $4, $5)";
             let ask = Ask::new(insert);
             asks.push(
                 ask.with(tally.iter().map(|((task, _), _)| *task).collect::<Vec<_>>())
                     .with(tally.iter().map(|((_, status), _)| status.as_str()).collect::<Vec<_>>())
                     .with(tally.iter().map(|(_, change)| change.n).collect::<Vec<_>>())
-                    .with(tally.iter().map(|(_, change)| change.bytes).collect::<Vec<_>>()),
+                    .with(tally.iter().map(|(_, change)| change.bytes).collect::<Vec<_>>())
+                    .with(tally.iter().map(|(_, change)| change.elsewhere).collect::<Vec<_>>()),
             );
         }
         if place.folds {
             // Whoever comes second while it is folded has nothing left to fold.
             asks.push(Ask::new(
                 "WITH gone AS (DELETE FROM @tally WHERE ctid = ANY(ARRAY( \
-                     SELECT ctid FROM @tally FOR UPDATE SKIP LOCKED)) RETURNING task, status, n, bytes) \
-                 INSERT INTO @tally (task, status, n, bytes) \
-                 SELECT task, status, sum(n)::bigint, sum(bytes)::bigint FROM gone GROUP BY task, status \
-                 HAVING sum(n) <> 0 OR sum(bytes) <> 0",
+                     SELECT ctid FROM @tally FOR UPDATE SKIP LOCKED)) RETURNING task, status, n, bytes, elsewhere) \
+                 INSERT INTO @tally (task, status, n, bytes, elsewhere) \
+                 SELECT task, status, sum(n)::bigint, sum(bytes)::bigint, sum(elsewhere)::bigint \
+                 FROM gone GROUP BY task, status HAVING sum(n) <> 0 OR sum(bytes) <> 0 OR sum(elsewhere) <> 0",
             ));
             quotas::fold_counts(&mut asks);
             asks.push(usage::ask_to_fold(place.usage_lock));

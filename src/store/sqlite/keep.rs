@@ -160,8 +160,8 @@ impl Work<'_> {
         ] {
             self.sql.prepare_cached(delete)?.execute([old.seq])?;
         }
-        self.state.moves.store(old.task, status, -bytes);
-        self.state.quotas.hold(old.fairness_key, Held { unfinished: 0, bytes: -bytes });
+        let change = Held { unfinished: 0, bytes: -bytes };
+        old.account(status).hold(change, &mut self.state.moves, &mut self.state.quotas);
         self.state.moves.count(old.task, status, -1);
         self.state.fairness.release(old.fairness_key);
         Ok(())

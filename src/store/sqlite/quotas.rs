@@ -16,10 +16,12 @@ use crate::store::{Holding, NewInvocation, QuotaRule, QuotaSection, RuleOrigin};
 /// At most so many rows of full buckets are removed in one transaction.
 const FORGOTTEN_AT_ONCE: i64 = 100;
 
-/// The counts of one component: its tasks follow each other in the index of names.
+/// The counts of one component: its tasks follow each other in the index of names. What it pays for of others is added.
 static OF_COMPONENT: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT coalesce(sum(CASE WHEN status IN ({}) THEN n END), 0), coalesce(sum(bytes), 0) \
+        "SELECT coalesce(sum(CASE WHEN status IN ({}) THEN n END), 0) - coalesce(sum(elsewhere), 0) \
+             + coalesce((SELECT unfinished FROM paid WHERE component = ?1), 0), \
+             coalesce(sum(bytes), 0) + coalesce((SELECT bytes FROM paid WHERE component = ?1), 0) \
          FROM task CROSS JOIN tally ON task = key WHERE name >= ?1 || '::' AND name < ?1 || ':;'",
         unfinished_words()
     )
@@ -28,7 +30,7 @@ static OF_COMPONENT: LazyLock<String> = LazyLock::new(|| {
 /// The counts of all tasks.
 static OF_TASKS: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT name, coalesce(sum(CASE WHEN status IN ({}) THEN n END), 0), coalesce(sum(bytes), 0) \
+        "SELECT name, coalesce(sum(CASE WHEN status IN ({}) THEN n END), 0) - sum(elsewhere), sum(bytes) \
          FROM tally CROSS JOIN task ON key = task GROUP BY name ORDER BY name",
         unfinished_words()
     )
@@ -54,7 +56,11 @@ pub(super) fn holdings(sql: &Connection, holder: HolderKind) -> rusqlite::Result
             .collect(),
     }?;
     let counted = match holder {
-        HolderKind::Component => Holding::of_components(counted),
+        HolderKind::Component => {
+            let mut paid = sql.prepare_cached("SELECT component, unfinished, bytes FROM paid")?;
+            let paid = paid.query_map([], held)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            Holding::of_components(counted, paid)
+        }
         HolderKind::Key => counted,
     };
     let holding = |(name, held): (String, Held)| -> rusqlite::Result<Holding> {
@@ -116,8 +122,25 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Writes the buckets that submits have taken tokens from, and forgets full ones.
+    /// Writes what payers pay for.
+    fn write_paid(&mut self) -> rusqlite::Result<()> {
+        for (payer, change) in self.state.quotas.take_paid() {
+            self.sql
+                .prepare_cached(
+                    "INSERT INTO paid (component, unfinished, bytes) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE \
+                     SET unfinished = unfinished + excluded.unfinished, bytes = bytes + excluded.bytes",
+                )?
+                .execute(params![payer, change.unfinished, change.bytes])?;
+            self.sql
+                .prepare_cached("DELETE FROM paid WHERE component = ?1 AND unfinished = 0 AND bytes = 0")?
+                .execute([payer])?;
+        }
+        Ok(())
+    }
+
+    /// Writes what payers pay for and the buckets that submits have taken tokens from, and forgets full ones.
     pub(super) fn write_buckets(&mut self) -> rusqlite::Result<()> {
+        self.write_paid()?;
         let taken = self.state.quotas.take_taken();
         if taken.is_empty() {
             return Ok(());

@@ -25,7 +25,7 @@ const MIGRATIONS: [&str; 9] = [
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 
 /// The tables of [`VERSION`], each with the name of its key.
-pub(super) const TABLES: [(&str, &str); 23] = [
+pub(super) const TABLES: [(&str, &str); 24] = [
     ("task", "rowid"),
     ("component", "rowid"),
     ("pushed", "rowid"),
@@ -48,6 +48,7 @@ pub(super) const TABLES: [(&str, &str); 23] = [
     ("fairness_clock", "rowid"),
     ("quota", "1"),
     ("bucket", "1"),
+    ("paid", "1"),
     ("usage", "1"),
 ];
 

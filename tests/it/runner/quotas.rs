@@ -84,6 +84,34 @@ fn a_guest_is_refused_with_the_limit_and_the_name_of_the_quota() {
     assert_eq!(quota_of(&site, "workflow")["unfinished"], json!(0));
 }
 
+fn a_guest_fills_the_quota_of_its_own_component(url: Option<&str>) {
+    let sections = "[component.workflow.quota]\nunfinished = 5\n[component.fib.quota]\nunfinished = 2\n";
+    let site = url.map_or_else(|| Site::with_sections(sections), |url| Site::on_with_sections(url, sections));
+    start_once(&site);
+    // Four of another's task beside the parent: its own quota, and not the other's, which is 2.
+    let id = site.submit("fan-out", json!(["fib", "[1]", 4]));
+    site.run_all(&[]);
+    assert_eq!(site.value(id), json!(4));
+    let id = site.submit("fan-out", json!(["fib", "[1]", 7]));
+    site.run_all(&[]);
+    let output = site.run(["result", &id.to_string()]).expect(1);
+    assert_refused(
+        &output,
+        "limit: the component `workflow` has 5 unfinished invocations (quota `unfinished`: 5)",
+    );
+    assert_eq!(quota_of(&site, "workflow")["unfinished"], json!(0));
+}
+
+#[test]
+fn a_guest_fills_the_quota_of_its_own_component_on_sqlite() {
+    a_guest_fills_the_quota_of_its_own_component(None);
+}
+
+#[test]
+fn a_guest_fills_the_quota_of_its_own_component_on_postgres() {
+    a_guest_fills_the_quota_of_its_own_component(Some(&shared().url()));
+}
+
 #[test]
 fn a_fairness_key_has_a_quota_of_its_own() {
     let site =

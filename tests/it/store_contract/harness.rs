@@ -40,6 +40,7 @@ pub fn child_of(parent: &Claim, index: u32) -> NewInvocation {
     NewInvocation {
         child_of: Some(ChildOf {
             parent: parent.id,
+            task: Arc::clone(&parent.task),
             root: parent.root,
             depth: parent.depth + 1,
             index,
@@ -304,9 +305,11 @@ fn assert_counts_are_right(store: &dyn Store, all: &[Option<Invocation>]) {
             unfinished: i64::from(!one.status.is_final()),
             bytes: i64::try_from(arguments + outcome).unwrap(),
         };
-        let component = one.task.split_once("::").map(|(name, _)| (HolderKind::Component, name.to_owned()));
-        let key = (HolderKind::Key, one.fairness_key.to_string());
-        for holder in component.into_iter().chain([key]) {
+        let of_task = one.task.split_once("::").map(|(name, _)| name.to_owned());
+        let component = one.payer.as_ref().map(ToString::to_string).or(of_task);
+        let component = component.map(|name| (HolderKind::Component, name));
+        let key = (!one.unkeyed).then(|| (HolderKind::Key, one.fairness_key.to_string()));
+        for holder in component.into_iter().chain(key) {
             counted.entry(holder).or_default().add(held);
         }
     }

@@ -95,7 +95,7 @@ pub fn a_rule_is_dropped_only_if_it_is_in_force(bench: &Bench) {
     let (mine, others) = (rule("eve::one", Some(1)), rule("eve::one", Some(2)));
     bench.commit(Batch { rules: vec![others.clone()], ..Batch::default() });
     bench.commit(Batch { dropped_rules: vec![mine.clone(), rule("unknown", Some(1))], ..Batch::default() });
-    assert_eq!(bench.store.rules().unwrap(), [others.clone()]);
+    assert_eq!(bench.store.rules().unwrap(), [others]);
     let lanes = [(); 2].map(|()| bench.create(in_lane(InvocationId::generate(), "eve::one")));
     bench.commit(Batch { rules: vec![mine.clone()], ..Batch::default() });
     let claim = || {
