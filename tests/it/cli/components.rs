@@ -320,7 +320,18 @@ fn a_component_is_pushed_by_name_and_file_with_labels_and_removed() {
         assert_eq!(listed[0]["labels"], json!({ "customer": "7", "plan": "free" }));
         assert!(listed[0]["functions"].to_string().contains("fib"), "{listed:?}");
         assert!(listed[0]["pushed_at"].is_string());
-        assert!(machine.run(&["component", "list"]).expect(0).stdout().contains("customer=7 plan=free"));
+        let table = machine.run(&["component", "list"]).expect(0);
+        assert!(table.stdout().contains("customer=7 plan=free") && table.stdout().contains("newest, in use"));
+        // The next push keeps them, unless it says something itself.
+        let (newer, _) = version_of("fib", &ground, 7);
+        let newer = newer.display().to_string();
+        let labels_after = |flags: &[&str]| {
+            machine.run(&[&["component", "push", "customer-7", &newer][..], flags].concat()).expect(0);
+            machine.run(&["component", "list", "--json"]).expect(0).json_lines()[0]["labels"].clone()
+        };
+        assert_eq!(labels_after(&[]), json!({ "customer": "7", "plan": "free" }));
+        assert_eq!(labels_after(&["--label", "plan=paid"]), json!({ "plan": "paid" }));
+        assert_eq!(labels_after(&["--no-label"]), json!(null));
         // Submitted invocations are finished, and no more are taken.
         let id = machine.submit(&["customer-7::fib", "[6]"]);
         let output = machine.run(&["component", "remove", "customer-7", "--json"]).expect(0).json();
