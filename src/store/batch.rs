@@ -8,7 +8,7 @@ use super::{
     Lease, NewComponent, NewInvocation, Pause, Prune, Pruned, QuotaSection, ReplacedRule, Report, RuleOrigin,
     RunnerAnswer, Submitted, TaskRule,
 };
-use crate::model::{Claim, InvocationId, RunnerId, UnixMicros};
+use crate::model::{Claim, InvocationId, Outcome, RunnerId, UnixMicros};
 
 /// Everything that one transaction is to do.
 #[derive(Debug, Clone, Default)]
@@ -154,6 +154,9 @@ pub struct Receipt {
     pub bills: Vec<Applied>,
     /// One per report.
     pub reports: Vec<Applied>,
+    /// The reports whose outcome had no room in a quota of stored bytes, by their positions in the batch, each with the
+    /// failure that was stored in its place.
+    pub no_room: Vec<(usize, Outcome)>,
     /// One per cancel.
     pub cancels: Vec<Cancelled>,
     /// Everything that became final in this transaction other than by a report:

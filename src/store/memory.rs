@@ -494,8 +494,9 @@ impl State {
         for bill in &batch.bills {
             receipt.bills.push(self.add(bill));
         }
-        for report in &batch.reports {
-            let applied = self.report(report, now, &mut receipt.ended);
+        for (index, report) in batch.reports.iter().enumerate() {
+            let (applied, no_room) = self.report(report, now, &mut receipt.ended);
+            receipt.no_room.extend(no_room.map(|outcome| (index, outcome)));
             receipt.reports.push(applied);
         }
         for cancel in &batch.cancels {

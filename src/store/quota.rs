@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::value::json_text;
-use super::{NewInvocation, RuleOrigin};
+use super::{EndKind, NewInvocation, Report, RuleOrigin};
 use crate::model::{Bucket, Glob, Held, HolderKind, Outcome, Quota, TaskId, UnixMicros};
 
 /// All quotas that a configuration has for components, or for fairness keys: each with the pattern of the names
@@ -121,6 +121,33 @@ pub(super) fn counted_for<'n>(rules: &[QuotaRule], new: &'n NewInvocation) -> Op
 /// The component that counts the invocations of a task.
 pub(super) fn component_of(task: &str) -> Option<&str> {
     TaskId::split(task).0
+}
+
+/// An outcome of so many bytes is stored, whatever the quota says: ordinary use is not cut off.
+const ALWAYS_STORED: i64 = 4 << 10;
+
+/// The bytes of an outcome for which a quota may have no room; `None` if it is always stored. A failure of the host's is
+/// bounded.
+pub(super) fn needs_room(outcome: &Outcome) -> Option<i64> {
+    let may_be_large = match outcome {
+        Outcome::Value(_) => true,
+        Outcome::Failure(failure) => failure.error.is_some(),
+    };
+    let bytes = if may_be_large { stored_bytes(outcome) } else { 0 };
+    (bytes > ALWAYS_STORED).then_some(bytes)
+}
+
+/// The outcome that a report makes final, if a quota may have no room for it.
+pub fn large_outcome(report: &Report) -> Option<&Outcome> {
+    match &report.end.as_ref()?.how {
+        EndKind::Final(outcome) => needs_room(outcome).map(|_| outcome),
+        EndKind::Retry(..) | EndKind::Release => None,
+    }
+}
+
+/// Whether any quota in force bounds stored bytes.
+pub(super) fn bounds_bytes(rules: &[QuotaRule]) -> bool {
+    rules.iter().any(|rule| rule.quota.stored_bytes.is_some())
 }
 
 /// The bytes that an outcome takes, as quotas count them: those of its JSON text.

@@ -168,6 +168,14 @@ pub(super) fn plan(status: Status, report: &Report, steps: &mut Vec<Step>) -> bo
     true
 }
 
+/// Has a plan end with a failure in the place of its outcome. `false` if it can't.
+pub(super) fn fail_instead(steps: &mut [Step]) -> bool {
+    let Some((_, event, from, to)) = steps.last_mut() else { return false };
+    let Ok(failed) = from.apply(Event::Fail) else { return false };
+    (*event, *to) = (Event::Fail, failed);
+    true
+}
+
 /// Beyond so many moves of an invocation, its waits leave no rows in its history: guests choose how often they
 /// wait, and nothing else that moves an invocation is theirs to repeat.
 pub(super) const RECORDED_MOVES: u64 = 1_000;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::head::Moves;
-use crate::model::{Bucket, Held, HolderKind, OverQuota, Quota, Status, UnixMicros};
-use crate::store::quota::counted_for;
+use crate::model::{Bucket, Held, HolderKind, Outcome, OverQuota, Quota, QuotaKind, Status, UnixMicros};
+use crate::store::quota::{component_of, counted_for, needs_room};
 use crate::store::{NewInvocation, QuotaRule};
 
 /// A component or a fairness key with a quota, and its counts with what this transaction has created.
@@ -41,6 +41,7 @@ impl Account<'_> {
         if !self.unkeyed {
             quotas.held.entry(self.fairness_key).or_default().add(change);
         }
+        quotas.metered_by(self).into_iter().flatten().for_each(|(_, one)| one.held.add(change));
     }
 }
 
@@ -67,6 +68,8 @@ pub struct Quotas {
     held: BTreeMap<i64, Held>,
     /// The changes of the transaction to the counts of payers.
     paid: BTreeMap<Arc<str>, Held>,
+    /// The components of tasks, by the numbers of these, as far as they are needed to find what is metered.
+    tasks: HashMap<i64, Arc<str>>,
 }
 
 impl Quotas {
@@ -84,6 +87,23 @@ impl Quotas {
         if let Some(quota) = QuotaRule::of(&self.rules, HolderKind::Key, &name) {
             self.keys.insert(key, Metered { name, quota, held, bucket, taken: 0 });
         }
+    }
+
+    /// Learns the component of a task.
+    pub fn learn_task(&mut self, task: i64, name: &str) {
+        if let Some(component) = component_of(name) {
+            self.tasks.entry(task).or_insert_with(|| component.into());
+        }
+    }
+
+    /// Whether the counts of a component with a quota are loaded.
+    pub fn meters_component(&self, name: &str) -> bool {
+        self.components.contains_key(name)
+    }
+
+    /// Whether the counts of a fairness key with a quota are loaded.
+    pub fn meters_key(&self, key: i64) -> bool {
+        self.keys.contains_key(&key)
     }
 
     /// Takes out the changes to the counts of fairness keys.
@@ -132,6 +152,32 @@ impl Quotas {
         ]
     }
 
+    /// Returns those of the holders of an invocation that have a quota, and whose counts are loaded.
+    fn metered_by(&mut self, account: &Account<'_>) -> [Option<(HolderKind, &mut Metered)>; 2] {
+        let component = account.payer.or_else(|| self.tasks.get(&account.task));
+        [
+            component.and_then(|name| self.components.get_mut(name)).map(|one| (HolderKind::Component, one)),
+            self.keys
+                .get_mut(&account.fairness_key)
+                .filter(|_| !account.unkeyed)
+                .map(|one| (HolderKind::Key, one)),
+        ]
+    }
+
+    /// Returns the failure of an invocation for whose outcome one of its holders has no room.
+    pub(super) fn no_room(&mut self, account: &Account<'_>, outcome: &Outcome) -> Option<Outcome> {
+        if self.is_unmetered() {
+            return None;
+        }
+        let bytes = needs_room(outcome)?;
+        let full = |(holder, one): (HolderKind, &mut Metered)| {
+            let (name, quota, held) = (Arc::clone(&one.name), one.quota, one.held);
+            let over = OverQuota { holder, name, kind: QuotaKind::StoredBytes, quota, held };
+            (!quota.may_store(held, bytes)).then(|| Outcome::Failure(Arc::new(over.failure(bytes))))
+        };
+        self.metered_by(account).into_iter().flatten().find_map(full)
+    }
+
     /// Answers a submit for which one of its holders has no room.
     pub(super) fn over(
         &mut self,
@@ -148,13 +194,12 @@ impl Quotas {
         })
     }
 
-    /// Takes the room of a new invocation, and its tokens.
-    pub(super) fn take_room(&mut self, new: &NewInvocation, key: Option<i64>, change: Held, now: UnixMicros) {
+    /// Takes the tokens of a new invocation.
+    pub(super) fn take_tokens(&mut self, new: &NewInvocation, key: Option<i64>, now: UnixMicros) {
         if self.is_unmetered() {
             return;
         }
         for (_, one) in self.metered(new, key).into_iter().flatten() {
-            one.held.add(change);
             if let Some(rate) = one.quota.submits {
                 let cost = Bucket::cost(rate);
                 one.bucket.take(cost, now);

@@ -228,7 +228,8 @@ impl<'b> State<'b> {
         head.payer = quota::payer(&self.quotas.rules, new).map(Arc::from);
         head.unkeyed = self.is_unkeyed(new);
         let change = Held { unfinished: 1, bytes: quota::text_bytes(new.arguments.len()) };
-        self.quotas.take_room(new, (!head.unkeyed).then_some(key), change, self.now);
+        self.quotas.take_tokens(new, (!head.unkeyed).then_some(key), self.now);
+        self.quotas.learn_task(task, &new.task);
         head.account().hold(change, &mut self.moves, &mut self.quotas);
         self.fresh.push(Fresh { id: new.id, new, submitted_at: self.now });
         self.heads.insert(new.id, head);

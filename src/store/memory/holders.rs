@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::State;
 use super::quotas::Account;
-use crate::model::{Bucket, Held, HolderKind, OverQuota, TaskId, UnixMicros};
+use super::{Seq, State};
+use crate::model::{Bucket, Held, HolderKind, Outcome, OverQuota, QuotaKind, TaskId, UnixMicros};
 use crate::store::{Holding, NewInvocation, QuotaRule, QuotaSection, RuleOrigin, quota};
 
 impl State {
@@ -80,6 +80,23 @@ impl State {
             let kind = quota.refuses(held, self.bucket(holder, &name), new.arguments.len(), now)?;
             Some(OverQuota { holder, name, kind, quota, held })
         })
+    }
+
+    /// Returns the failure of an invocation for whose outcome one of its holders has no room.
+    pub(super) fn no_room(&self, seq: Seq, outcome: &Outcome) -> Option<Outcome> {
+        let (bytes, record) = (quota::needs_room(outcome)?, &self.records[seq]);
+        let component =
+            record.payer.clone().or_else(|| quota::component_of(&record.shown.task).map(Arc::from));
+        let key = (!record.unkeyed).then(|| (HolderKind::Key, self.fairness.name(record.fairness)));
+        component.map(|name| (HolderKind::Component, name)).into_iter().chain(key).find_map(
+            |(holder, name)| {
+                let quota = QuotaRule::of(&self.quotas.rules, holder, &name)?;
+                let all = self.holdings(holder);
+                let held = all.iter().find(|one| one.name == name).map(|one| one.held).unwrap_or_default();
+                let over = OverQuota { holder, name, kind: QuotaKind::StoredBytes, quota, held };
+                (!quota.may_store(held, bytes)).then(|| Outcome::Failure(Arc::new(over.failure(bytes))))
+            },
+        )
     }
 
     /// Takes tokens for a new invocation.

@@ -2,7 +2,7 @@
 //!
 //! Counts are read without a lock. What transactions add to those of a key is appended, and folded now and then.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use const_format::formatcp;
@@ -15,7 +15,7 @@ use super::work::Work;
 use crate::model::{Bucket, Held, HolderKind, Status};
 use crate::store::columns::{QUOTA, QUOTA_COLUMNS, quota_values, read_quota};
 use crate::store::value::Fields;
-use crate::store::{Holding, NewInvocation, QuotaRule, QuotaSection, RuleOrigin};
+use crate::store::{Batch, Holding, NewInvocation, QuotaRule, QuotaSection, RuleOrigin, quota};
 
 /// At most so many rows of full buckets, or of keys without counts, are removed in one transaction.
 const FORGOTTEN_AT_ONCE: i64 = 100;
@@ -54,6 +54,11 @@ const KEYS_OF: &str = "SELECT k.key, k.name, coalesce(c.unfinished, 0) + coalesc
      LEFT JOIN LATERAL (SELECT full_at FROM @bucket WHERE holder = $2 AND name = k.name OFFSET 0) b ON true \
      CROSS JOIN LATERAL (SELECT sum(unfinished)::bigint AS unfinished, sum(bytes)::bigint AS bytes \
                    FROM @key_change WHERE key = w.key) d";
+
+/// Whether a batch meets quotas: it submits something, or ends something with a large outcome.
+pub(super) fn are_needed(batch: &Batch) -> bool {
+    !batch.submits.is_empty() || batch.reports.iter().any(|report| quota::large_outcome(report).is_some())
+}
 
 /// Asks for the quotas in force.
 pub(super) fn ask_quotas() -> Ask<'static> {
@@ -143,6 +148,37 @@ impl Work<'_> {
     pub(super) async fn load_counts(&mut self, submits: &[NewInvocation]) -> Result<(), Fault> {
         let components: Vec<&str> = self.state.components_to_meter(submits).into_iter().collect();
         let keys: Vec<i64> = self.state.keys_to_meter(submits).into_iter().collect();
+        self.load_counts_of(components, keys).await
+    }
+
+    /// Loads the counts that the quotas for the large outcomes of a batch look at.
+    pub(super) async fn load_counts_for_outcomes(&mut self, batch: &Batch) -> Result<(), Fault> {
+        if !quota::bounds_bytes(&self.state.quotas.rules) {
+            return Ok(());
+        }
+        let large = batch.reports.iter().filter(|report| quota::large_outcome(report).is_some());
+        let heads: Vec<_> = large.filter_map(|report| self.state.heads.get(&report.id)).collect();
+        if heads.is_empty() {
+            return Ok(());
+        }
+        let names = Ask::new("SELECT key, name FROM @task WHERE key = ANY($1)");
+        let names = names.with(heads.iter().map(|head| head.task).collect::<Vec<_>>());
+        let payers = heads.iter().filter_map(|head| head.payer.as_deref());
+        let mut components: BTreeSet<String> = payers.map(str::to_owned).collect();
+        let mut keys: BTreeSet<i64> =
+            heads.iter().filter(|head| !head.unkeyed).map(|head| head.fairness_key).collect();
+        for row in self.link.ask_one(names).await? {
+            let (task, name): (i64, String) = (column(&row, 0)?, column(&row, 1)?);
+            self.state.quotas.learn_task(task, &name);
+            components.extend(quota::component_of(&name).map(str::to_owned));
+        }
+        components.retain(|name| !self.state.quotas.meters_component(name));
+        keys.retain(|key| !self.state.quotas.meters_key(*key));
+        let components = components.iter().map(String::as_str).collect();
+        self.load_counts_of(components, keys.into_iter().collect()).await
+    }
+
+    async fn load_counts_of(&mut self, components: Vec<&str>, keys: Vec<i64>) -> Result<(), Fault> {
         let mut asks = Vec::new();
         if !components.is_empty() {
             let unfinished = Status::unfinished().map(Status::as_str).collect::<Vec<_>>();

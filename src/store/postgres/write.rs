@@ -103,6 +103,7 @@ async fn transact(
             Step::Submit => work.submit(&batch.submits).await?,
             Step::Attempts => {
                 work.lock_descendants(work.state.doomed_parents(batch)).await?;
+                work.load_counts_for_outcomes(batch).await?;
                 let names = &*work.names;
                 work.state.apply_attempts(batch, |digest| names.component(digest))?;
             }
@@ -180,7 +181,8 @@ impl<'a> Work<'a> {
         }
         let looks = Looks::ask(place.is_careful, batch, &mut asks);
         let keys = Keys::ask(batch, &mut asks);
-        if !batch.submits.is_empty() {
+        let needs_quotas = quotas::are_needed(batch);
+        if needs_quotas {
             asks.push(quotas::ask_quotas());
         }
         rules::ask_what_holds(batch, &mut asks);
@@ -208,7 +210,7 @@ impl<'a> Work<'a> {
         let mut fairness = Fairness::default();
         fairness.late = round.late.clone();
         let (missing, weights) = keys.read(&mut fairness.keys, &mut fairness.by_name, &mut next)?;
-        let quotas = if batch.submits.is_empty() { Vec::new() } else { quotas::read_quotas(&next())? };
+        let quotas = if needs_quotas { quotas::read_quotas(&next())? } else { Vec::new() };
         let (lane_rules, has_pauses) = rules::read_what_holds(batch, &mut next)?;
         let due = claim.is_some().then(|| [next(), next(), next()]);
         let state = next().pop().ok_or_else(|| Fault::Damaged("it has no version".to_owned()))?;

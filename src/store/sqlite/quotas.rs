@@ -11,7 +11,7 @@ use super::work::Work;
 use crate::model::{Bucket, Held, HolderKind};
 use crate::store::columns::{QUOTA, QUOTA_COLUMNS, quota_values, read_quota};
 use crate::store::value::Fields;
-use crate::store::{Holding, NewInvocation, QuotaRule, QuotaSection, RuleOrigin};
+use crate::store::{Batch, Holding, NewInvocation, QuotaRule, QuotaSection, RuleOrigin, quota};
 
 /// At most so many rows of full buckets are removed in one transaction.
 const FORGOTTEN_AT_ONCE: i64 = 100;
@@ -102,23 +102,63 @@ impl Work<'_> {
             return Ok(());
         }
         for name in self.state.components_to_meter(submits) {
-            let held = self
-                .sql
-                .prepare_cached(&OF_COMPONENT)?
-                .query_row([name], |row| Ok(Held { unfinished: row.get(0)?, bytes: row.get(1)? }))?;
-            let bucket = bucket(self.sql, HolderKind::Component, name)?;
-            self.state.quotas.meter_component(name, held, bucket);
+            self.meter_component(name)?;
         }
         for key in self.state.keys_to_meter(submits) {
-            let (name, held): (Arc<str>, _) = self
-                .sql
-                .prepare_cached("SELECT name, unfinished, bytes FROM fairness_key WHERE key = ?1")?
-                .query_row([key], |row| {
-                    Ok((column(row, 0)?, Held { unfinished: row.get(1)?, bytes: row.get(2)? }))
-                })?;
-            let bucket = bucket(self.sql, HolderKind::Key, &name)?;
-            self.state.quotas.meter_key(key, name, held, bucket);
+            self.meter_key(key)?;
         }
+        Ok(())
+    }
+
+    /// Loads the counts that the quotas for the large outcomes of a batch look at.
+    pub(super) fn load_counts_for_outcomes(&mut self, batch: &Batch) -> Result<(), Fault> {
+        let large = batch.reports.iter().filter(|report| quota::large_outcome(report).is_some());
+        let ids: Vec<_> = large.map(|report| report.id).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        if self.state.quotas.rules.is_empty() {
+            self.state.quotas.rules = quotas(self.sql)?;
+        }
+        if !quota::bounds_bytes(&self.state.quotas.rules) {
+            return Ok(());
+        }
+        for id in ids {
+            let Some(head) = self.state.heads.get(&id) else { continue };
+            let (task, payer) = (head.task, head.payer.clone());
+            let key = (!head.unkeyed).then_some(head.fairness_key);
+            let name = Arc::clone(self.names.task(self.sql, task)?);
+            self.state.quotas.learn_task(task, &name);
+            let component = payer.or_else(|| quota::component_of(&name).map(Arc::from));
+            if let Some(component) = component.filter(|name| !self.state.quotas.meters_component(name)) {
+                self.meter_component(&component)?;
+            }
+            if let Some(key) = key.filter(|key| !self.state.quotas.meters_key(*key)) {
+                self.meter_key(key)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn meter_component(&mut self, name: &str) -> rusqlite::Result<()> {
+        let held = self
+            .sql
+            .prepare_cached(&OF_COMPONENT)?
+            .query_row([name], |row| Ok(Held { unfinished: row.get(0)?, bytes: row.get(1)? }))?;
+        let bucket = bucket(self.sql, HolderKind::Component, name)?;
+        self.state.quotas.meter_component(name, held, bucket);
+        Ok(())
+    }
+
+    fn meter_key(&mut self, key: i64) -> rusqlite::Result<()> {
+        let (name, held): (Arc<str>, _) = self
+            .sql
+            .prepare_cached("SELECT name, unfinished, bytes FROM fairness_key WHERE key = ?1")?
+            .query_row([key], |row| {
+                Ok((column(row, 0)?, Held { unfinished: row.get(1)?, bytes: row.get(2)? }))
+            })?;
+        let bucket = bucket(self.sql, HolderKind::Key, &name)?;
+        self.state.quotas.meter_key(key, name, held, bucket);
         Ok(())
     }
 

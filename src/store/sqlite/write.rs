@@ -92,6 +92,7 @@ impl<'a> Work<'a> {
                 Step::Submit => self.submit(&batch.submits, is_careful)?,
                 Step::Attempts => {
                     self.load_descendants(self.state.doomed_parents(batch))?;
+                    self.load_counts_for_outcomes(batch)?;
                     self.load_keys_of_retries(batch)?;
                     let (sql, names) = (self.sql, &mut *self.names);
                     let component = |digest| -> Result<i64, Fault> { Ok(names.component_key(sql, digest)?) };

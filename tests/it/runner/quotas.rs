@@ -139,6 +139,24 @@ fn a_fairness_key_has_a_quota_of_its_own() {
 }
 
 #[test]
+fn a_value_that_has_no_room_is_a_failure_for_whoever_awaits_it() {
+    let site = Site::with_sections("[component.workflow.quota]\nstored-bytes = \"50KiB\"\n");
+    start_once(&site);
+    let long = json!(["x".repeat(15 << 10)]);
+    let first = site.submit("identity", long.clone());
+    site.run_all(&[]);
+    assert_eq!(site.status(first)["status"], "succeeded");
+    let mut second = site.command(["submit", "identity", &long.to_string(), "--wait"]);
+    second = second.patience(std::time::Duration::from_secs(60));
+    let running = site.start(&[]);
+    let output = second.run().expect(4);
+    assert_refused(&output, "there is no room for its outcome of 15.0 KiB");
+    assert_refused(&output, "(quota `stored-bytes`: 50.0 KiB)");
+    running.signal(rustix::process::Signal::TERM);
+    running.wait().expect(0);
+}
+
+#[test]
 fn a_retry_is_a_submit_and_needs_room() {
     let site = Site::with_sections("[component.faults.quota]\nunfinished = 1\n");
     start_once(&site);

@@ -141,6 +141,7 @@ contract! {
     quotas_stay_until_a_configuration_says_others
     a_guest_fills_the_quota_of_its_own_component_and_not_another_one
     detached_children_do_not_fill_the_quota_of_a_key
+    an_outcome_that_has_no_room_is_a_failure
     a_rule_that_says_nothing_makes_no_name
     a_name_is_forgotten_when_nothing_refers_to_it
     names_are_looked_at_a_thousand_at_a_time

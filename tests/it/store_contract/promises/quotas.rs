@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use run_wasm_runner::model::{
-    Claim, Glob, Held, HolderKind, InvocationId, OverQuota, Quota, QuotaKind, Rate, RunnerId,
+    Claim, FailureKind, Glob, Held, HolderKind, InvocationId, Outcome, OverQuota, Quota, QuotaKind, Rate,
+    RunnerId, Status,
 };
 use run_wasm_runner::store::{
     Batch, ClaimRequest, EndKind, Keep, NewInvocation, Prune, QuotaSection, RuleOrigin, Submitted,
 };
 
-use super::super::harness::{Bench, child_of, detached, failure, new, request, tasks, value};
+use super::super::harness::{Bench, child_of, detached, failure, new, request, tasks, text, value};
 use super::SECOND;
 
 const TASK: &str = "acme::a:b/c.d";
@@ -350,4 +351,39 @@ fn claim_of(bench: &Bench, id: InvocationId) -> Claim {
         ..request(RunnerId::generate(), 1)
     };
     bench.claim(asked).claimed.remove(0)
+}
+
+pub fn an_outcome_that_has_no_room_is_a_failure(bench: &Bench) {
+    use HolderKind::{Component, Key};
+    let large = |bytes: usize| value(&format!("\"{}\"", "x".repeat(bytes - 2)));
+    let end = |claim: &Claim, outcome| bench.end(claim, EndKind::Final(outcome)).no_room;
+    set(bench, Component, &[("acme", stored(20_000))]);
+    let all: Vec<_> = (0..4).map(|_| bench.create(new(TASK))).collect();
+    let claims: Vec<_> = all.iter().map(|_| claim(bench)).collect();
+    assert!(end(&claims[0], large(15_000)).is_empty(), "there is room");
+    // In one batch with another that takes the last room.
+    let reports = vec![
+        bench.ended(&claims[1], EndKind::Final(large(4_900))),
+        bench.ended(&claims[2], EndKind::Final(large(5_000))),
+    ];
+    let receipt = bench.commit(Batch { reports, ..Batch::default() });
+    let [(1, Outcome::Failure(failure))] = &receipt.no_room[..] else { panic!("{:?}", receipt.no_room) };
+    assert_eq!(failure.kind, FailureKind::LimitExceeded);
+    let told = "there is no room for its outcome of 4.9 KiB: the component `acme` has 19.4 KiB of arguments and \
+                outcomes stored (quota `stored-bytes`: 19.5 KiB)";
+    assert_eq!(failure.message, told);
+    let stored_one = bench.get(all[2]);
+    assert_eq!(stored_one.status, Status::Failed);
+    assert_eq!(stored_one.outcome.as_ref().map(text), Some(text(&receipt.no_room[0].1)));
+    // What is small is always stored, and so is what nobody bounds.
+    assert!(end(&claims[3], large(4_000)).is_empty());
+    assert!(held(bench, Component, "acme").bytes > 20_000);
+    let other = |key: &str| {
+        bench.create(NewInvocation { fairness_key: Some("anna".into()), ..new("other::a:b/c.d") });
+        set(bench, Key, &[(key, stored(5_000))]);
+        let asked = ClaimRequest { tasks: tasks(&["other::a:b/c.d"]), ..request(RunnerId::generate(), 1) };
+        bench.claim(asked).claimed.remove(0)
+    };
+    assert_eq!(end(&other("anna"), large(6_000)).len(), 1, "the quota of its key");
+    assert!(end(&other("bob"), large(6_000)).is_empty());
 }
