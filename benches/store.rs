@@ -36,6 +36,7 @@ fn child_of(parent: &Claim, index: usize) -> NewInvocation {
     NewInvocation {
         child_of: Some(ChildOf {
             parent: parent.id,
+            task: parent.task.clone(),
             root: parent.root,
             depth: 1,
             index: index as u32,

@@ -9,7 +9,9 @@ use clap::{Args, Subcommand};
 
 use crate::config::{OnRemove, parse_flag_duration};
 use crate::model::ComponentDigest;
-use crate::service::{LockChange, LockRequest, PushRequest, PushWaited, Pushed, ServiceError};
+use crate::service::{
+    ComponentDocument, LockChange, LockRequest, PushRequest, PushWaited, Pushed, ServiceError,
+};
 use crate::wasm::RightKind;
 
 use super::context::Context;
@@ -45,6 +47,9 @@ Exit codes: with --deny-new-rights, 1 if it asks for more; with --wait, 75 if th
     /// Its bytes are kept until nothing that was submitted for it is unfinished.
     Remove(RemoveArgs),
     /// List the components in the store, of each name the newest first
+    ///
+    /// What is in use is what a submit gets: the newest version that no runner has refused. A
+    /// refused one says why.
     List,
     /// Show which rights and tasks an upgrade adds, removes and changes
     ///
@@ -76,9 +81,13 @@ pub struct PushArgs {
     #[arg(value_name = "NAME [FILE]")]
     pub names: Vec<String>,
 
-    /// Free text about it, shown by `component list`; repeatable
+    /// Free text about it, shown by `component list`; repeatable [default: that of the version before]
     #[arg(long = "label", value_name = "K=V", value_parser = label)]
     pub labels: Vec<(String, String)>,
+
+    /// Drop the labels of the version before
+    #[arg(long, conflicts_with = "labels")]
+    pub no_label: bool,
 
     /// The component that provides one of its imports, if several do; repeatable
     #[arg(long = "import", value_name = "INTERFACE=COMPONENT", value_parser = label)]
@@ -175,7 +184,7 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
     };
     let request = PushRequest {
         components,
-        labels: args.labels.clone().into(),
+        labels: (args.no_label || !args.labels.is_empty()).then(|| args.labels.clone().into()),
         imports: args.imports.clone(),
         denies_new_rights: args.deny_new_rights,
         allowed_rights: args.allowed_rights.clone(),
@@ -287,13 +296,18 @@ fn list(context: &Context) -> Result<(), CliError> {
             cell(&pushed.unwrap_or_default()),
             cell(&tasks.unwrap_or_default()),
             cell(&labels.join(" ")),
-            cell(match (one.newest, one.removed_at) {
-                (true, _) => "newest",
-                (false, Some(_)) => "removed",
-                (false, None) => "",
-            }),
+            cell(&standing(one)),
         ]
     })
+}
+
+/// Says where a version stands among those of its name.
+fn standing(one: &ComponentDocument) -> String {
+    let newest = one.newest.then(|| "newest".to_owned());
+    let removed = one.removed_at.map(|_| "removed".to_owned());
+    let in_use = (one.in_use == Some(true)).then(|| "in use".to_owned());
+    let refused = one.refused.as_ref().map(|reason| format!("refused: {reason}"));
+    [newest, removed, in_use, refused].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Runs `lock`. If something changed and was not to be updated, nothing is written.

@@ -211,6 +211,8 @@ mod tests {
             priority: 0,
             key: None,
             fairness_key: "k".into(),
+            payer: None,
+            unkeyed: false,
             labels: std::sync::Arc::default(),
             limits: SubmitLimits::default(),
             callers: Callers::default(),

@@ -11,8 +11,8 @@ use super::harmless::harmless;
 use super::output;
 use super::progress::Progress;
 use crate::authoring::AuthoringError;
-use crate::authoring::wit::Packages;
 use crate::authoring::wit::deps::Imports;
+use crate::authoring::wit::{Packages, Written};
 use crate::service::ServiceError;
 use crate::wasm::{Interface, Interfaces, LoadError};
 
@@ -25,7 +25,11 @@ Examples:
   run-wasm-runner wit acme:math/ops.add --output wit/deps
   run-wasm-runner wit deps parent
 
-Exit codes: 2 if a name is unknown or has nothing that can be imported."
+What the configuration names is meant: an interface of another pushed component whose place it takes
+is left out.
+
+Exit codes: 2 if a name is unknown or has nothing that can be imported, 78 if two components would
+write one file."
 )]
 pub struct WitArgs {
     /// Components, or tasks: of those the interface [default: all components]
@@ -106,10 +110,16 @@ pub fn run(args: &WitArgs, context: &Context) -> Result<(), CliError> {
     let mut output = context.output();
     let packages = Packages::new(chosen.iter().map(|interface| (*interface, interface.version.as_deref())));
     let written = args.output.as_ref().map(|folder| packages.write(folder)).transpose()?;
+    for interface in written.iter().flat_map(|written| left_out(&chosen, written)) {
+        let (import, component) = (interface.import(), &interface.component);
+        output::note(&format!(
+            "`{import}` of `{component}` is left out: a configured component takes its place"
+        ));
+    }
     match &written {
         _ if context.json => {
             for interface in &chosen {
-                let path = written.iter().flatten().find(|file| std::ptr::eq(file.interface, *interface));
+                let path = written.iter().flatten().find(|file| has(file, interface));
                 output.json(&WitDocument {
                     component: &interface.component,
                     import: interface.import(),
@@ -124,6 +134,16 @@ pub fn run(args: &WitArgs, context: &Context) -> Result<(), CliError> {
         None => output.line(&harmless(packages.text().trim_end()))?,
     }
     output.flush()
+}
+
+/// Finds those of pushed components that were not written, because others take their places.
+fn left_out<'c>(chosen: &'c [&Interface], written: &[Written<'_>]) -> Vec<&'c Interface> {
+    chosen.iter().copied().filter(|one| !written.iter().any(|file| has(file, one))).collect()
+}
+
+/// Whether a file has what an interface says.
+fn has(file: &Written<'_>, one: &Interface) -> bool {
+    file.interface.import() == one.import() && file.interface.text == one.text
 }
 
 /// Finds the interfaces that are meant, each once.

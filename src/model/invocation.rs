@@ -41,6 +41,10 @@ pub struct Invocation {
     pub key: Option<Arc<str>>,
     /// The key by which it shares the slots with others.
     pub fairness_key: Arc<str>,
+    /// The component whose quota counts it, if not that of its task's.
+    pub payer: Option<Arc<str>>,
+    /// Whether the quota of its fairness key does not count it.
+    pub unkeyed: bool,
     /// Free text given at submit.
     pub labels: Labels,
     /// The limits that its submit has set, or that of the invocation above it.

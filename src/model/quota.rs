@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::outcome::{Failure, FailureKind};
 use super::rules::Rate;
 use super::shown::{size, span};
 use super::time::UnixMicros;
@@ -134,6 +135,14 @@ impl Quota {
     }
 }
 
+impl Quota {
+    /// Whether an outcome of so many bytes may be stored.
+    pub fn may_store(&self, held: Held, bytes: i64) -> bool {
+        let most = self.stored_bytes.map(|most| i64::try_from(most).unwrap_or(i64::MAX));
+        most.is_none_or(|most| held.bytes.saturating_add(bytes) <= most)
+    }
+}
+
 /// A refusal of a new invocation: its holder may have no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OverQuota {
@@ -147,6 +156,17 @@ pub struct OverQuota {
     pub quota: Quota,
     /// Its counts.
     pub held: Held,
+}
+
+impl OverQuota {
+    /// Makes the failure of an invocation for whose outcome, of so many bytes, there is no room.
+    pub fn failure(&self, bytes: i64) -> Failure {
+        let bytes = size(bytes.max(0).unsigned_abs());
+        Failure::new(
+            FailureKind::LimitExceeded,
+            format!("there is no room for its outcome of {bytes}: {self}"),
+        )
+    }
 }
 
 /// Says why, for people and guests.

@@ -82,6 +82,7 @@ fn new_children(
     };
     let child_of = |index, detached| ChildOf {
         parent: claim.id,
+        task: Arc::clone(&claim.task),
         root: claim.root,
         depth: claim.depth.saturating_add(1),
         index,

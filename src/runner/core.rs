@@ -96,8 +96,7 @@ impl Core {
         self.scheduler.replace_tasks(&tasks);
         *self.tasks.write() = tasks;
         self.inbox.put(|messages| {
-            messages.new_rules.configured.extend(rules.configured);
-            messages.new_rules.default.extend(rules.default);
+            messages.new_rules.add(rules);
         });
         // There may be work of theirs.
         self.tell_foreign_change();

@@ -59,6 +59,19 @@ pub struct NewRules {
     pub configured: Vec<TaskRule>,
     /// The rules that nobody has configured.
     pub default: Vec<TaskRule>,
+    /// Rules of tasks that are gone.
+    pub dropped: Vec<TaskRule>,
+}
+
+impl NewRules {
+    /// Adds those of a later moment. What is dropped in them was perhaps not told yet.
+    pub(super) fn add(&mut self, later: Self) {
+        let Self { configured, default, dropped } = later;
+        self.configured.retain(|rule| !dropped.contains(rule));
+        self.configured.extend(configured);
+        self.default.extend(default);
+        self.dropped.extend(dropped);
+    }
 }
 
 /// The messages since the ledger last drained the inbox.

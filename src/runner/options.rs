@@ -22,6 +22,8 @@ pub struct RunnerOptions {
     pub retention: Vec<Keep>,
     /// How long the usage by hour is kept; `None` keeps it for ever.
     pub usage_retention: Option<Duration>,
+    /// Whether it has the store forget names of tasks that nothing refers to.
+    pub forgets_names: bool,
     /// The weights of fairness keys; `None` leaves those of the store.
     pub weights: Option<Vec<FairnessWeight>>,
     /// The quotas of the configuration, by the kind of their holders; those of other kinds stay as the store has them.
@@ -52,6 +54,7 @@ impl Default for RunnerOptions {
             only_root: None,
             retention: Vec::new(),
             usage_retention: None,
+            forgets_names: false,
             weights: None,
             quotas: Vec::new(),
             only_tasks: None,

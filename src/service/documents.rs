@@ -92,6 +92,8 @@ impl From<Invocation> for InvocationDocument {
             priority,
             key,
             fairness_key,
+            payer: _,
+            unkeyed: _,
             labels,
             limits,
             callers: _,
@@ -375,6 +377,12 @@ pub struct ComponentDocument {
     pub pushed_at: Option<UnixMicros>,
     /// Whether it is what runners get under that name.
     pub newest: bool,
+    /// Whether it is what a submit gets, in a list: the newest that runners have not refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<bool>,
+    /// Why runners can't use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// Free text about it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -399,6 +407,8 @@ impl ComponentDocument {
             size,
             pushed_at: None,
             newest: true,
+            in_use: None,
+            refused: None,
             labels: BTreeMap::new(),
             functions: None,
             imports: BTreeMap::new(),
@@ -783,6 +793,8 @@ mod tests {
             priority: 0,
             key: None,
             fairness_key: "k".into(),
+            payer: None,
+            unkeyed: false,
             labels: [("k".to_owned(), "v".to_owned())].into(),
             limits: SubmitLimits::default(),
             callers: Callers::default(),

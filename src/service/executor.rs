@@ -42,30 +42,35 @@ impl Live {
         &self.compiling
     }
 
-    /// Puts another library in its place. Returns the rules of the tasks that are new, or have other rules.
+    /// Puts another library in its place. Returns the rules of the tasks that are new, or have other rules, and those of
+    /// tasks that are gone: of components that come and go nothing is left behind.
     pub(super) fn replace(&self, library: Arc<Library>) -> NewRules {
         let old = std::mem::replace(&mut *self.library.write(), Arc::clone(&library));
         let known = |task: &Task| {
             let known = old.tasks().binary_search_by(|one| one.id.cmp(&task.id));
             known.is_ok_and(|place| old.tasks()[place].options.rules == task.options.rules)
         };
-        rules_of(&library, |task| !known(task))
+        let is_gone = |task: &Task| library.tasks().binary_search_by(|one| one.id.cmp(&task.id)).is_err();
+        let dropped = rules_of(&old, |task| is_gone(task) && !is_named(&old, task)).configured;
+        NewRules { dropped, ..rules_of(&library, |task| !known(task)) }
     }
 }
 
 /// The rules of some tasks. Nobody has configured those of a component that is not configured, as long as they
 /// are what every task has.
 fn rules_of(library: &Library, mut is_meant: impl FnMut(&Task) -> bool) -> NewRules {
-    let is_default = |task: &&Task| {
-        let component = TaskId::split(&task.id).0.unwrap_or_default();
-        *task.options.rules == TaskRules::default() && !library.is_named(component)
-    };
+    let is_default = |task: &&Task| *task.options.rules == TaskRules::default() && !is_named(library, task);
     let tasks = library.tasks().iter().filter(|task| is_meant(task));
     let (default, configured): (Vec<_>, Vec<_>) = tasks.partition(is_default);
     let rules = |tasks: Vec<&Task>| -> Vec<_> {
         tasks.into_iter().map(|task| TaskRule::new(&task.id, &task.options.rules)).collect()
     };
-    NewRules { configured: rules(configured), default: rules(default) }
+    NewRules { configured: rules(configured), default: rules(default), dropped: Vec::new() }
+}
+
+/// Whether the configuration names the component of a task.
+fn is_named(library: &Library, task: &Task) -> bool {
+    library.is_named(TaskId::split(&task.id).0.unwrap_or_default())
 }
 
 /// Checks a call of a task of a library.

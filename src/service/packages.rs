@@ -10,6 +10,8 @@ use crate::regular_file;
 use crate::store::{Batch, NewComponent};
 use crate::wasm::{Inspection, LoadError, RightKind, check_lock, rights};
 
+use super::answers::refusal;
+use super::components::newest;
 use super::error::{Remedy, known};
 use super::inspect::more;
 use super::origin::pushable;
@@ -47,8 +49,8 @@ pub enum Pushed {
 pub struct PushRequest {
     /// The components.
     pub components: Pushed,
-    /// Free text about each of them.
-    pub labels: Labels,
+    /// Free text about each of them; `None` keeps that of the version before.
+    pub labels: Option<Labels>,
     /// The chosen providers of imports, by interface.
     pub imports: Vec<(String, String)>,
     /// Refuses a component that asks for a right that the version before in the store does not ask for; a first version
@@ -65,7 +67,11 @@ impl Service {
     ///
     /// If one of them is unknown or can't be used, or the store can't.
     pub fn push(&self, request: &PushRequest) -> Result<Transactions<ComponentDocument>, ServiceError> {
-        check_labels(&request.labels).map_err(|refusal| ServiceError::invalid(refusal.to_string()))?;
+        let labels = request.labels.clone();
+        labels
+            .as_deref()
+            .map_or(Ok(()), check_labels)
+            .map_err(|refusal| ServiceError::invalid(refusal.to_string()))?;
         let components = match &request.components {
             Pushed::File { name, path } => vec![in_file(name, path.clone())?],
             Pushed::Version { name, of, digest } => vec![in_file(name, self.version(of, digest)?.path)?],
@@ -79,7 +85,12 @@ impl Service {
         let mut pushes = looked_at.collect::<Result<VecDeque<_>, _>>()?;
         let access = self.access()?;
         Ok(Transactions::new(move || {
-            let Some(push) = pushes.pop_front() else { return Ok(None) };
+            let Some(mut push) = pushes.pop_front() else { return Ok(None) };
+            if labels.is_none() {
+                let pushed = access.ask(|store| store.components())?;
+                push.labels =
+                    newest(&pushed, &push.name).map(|one| Arc::clone(&one.labels)).unwrap_or_default();
+            }
             let (name, digest, size) = (Arc::clone(&push.name), push.digest, push.bytes.len() as u64);
             let document = ComponentDocument::of(Arc::clone(&name), digest, size);
             let labels = Arc::clone(&push.labels);
@@ -135,7 +146,7 @@ impl Service {
             name: Arc::clone(&component.name),
             digest: inspection.digest,
             bytes: bytes.into(),
-            labels: Arc::clone(&request.labels),
+            labels: request.labels.clone().unwrap_or_default(),
             facts,
         })
     }
@@ -252,15 +263,24 @@ impl Service {
         Ok(ComponentDocument::of(Arc::clone(name), found.digest, size))
     }
 
-    /// Lists the components in the store, by name, of one name the newest first.
+    /// Lists the components in the store, by name, of one name the newest first. The answers of runners tell which version
+    /// is in use.
     pub fn components(&self) -> Result<Vec<ComponentDocument>, ServiceError> {
         let components = self.existing()?.ask(|store| store.components())?;
-        let mut last = None;
+        let (mut last, mut used) = (None, None);
         let documents = components.into_iter().map(|one| {
             let is_first = last.replace(Arc::clone(&one.name)).as_ref() != Some(&one.name);
+            let refused = refusal(&one).map(str::to_owned);
+            let is_usable = one.removed_at.is_none() && refused.is_none();
+            let in_use = is_usable && used.as_ref() != Some(&one.name);
+            if in_use {
+                used = Some(Arc::clone(&one.name));
+            }
             let document = ComponentDocument {
                 pushed_at: Some(one.pushed_at),
                 newest: is_first && one.removed_at.is_none(),
+                in_use: Some(in_use),
+                refused,
                 removed_at: one.removed_at,
                 ..ComponentDocument::of(one.name, one.digest, one.size)
             };

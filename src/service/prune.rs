@@ -28,8 +28,8 @@ pub struct PruneRequest {
 }
 
 impl Service {
-    /// Removes invocations, in as many transactions as it takes; usage as well, if the configuration alone says what is
-    /// old. If the store went away
+    /// Removes invocations, in as many transactions as it takes, and forgets names of tasks that nothing refers to; removes
+    /// usage as well, if the configuration alone says what is old. If the store went away
     /// meanwhile, those that were removed without an answer are not counted.
     ///
     /// # Errors
@@ -72,6 +72,15 @@ impl Service {
             let prune_usage = Some(self.config().usage_retention());
             has_old_usage = access.commit(&Batch { prune_usage, ..Batch::default() })?.has_old_usage;
             if has_old_usage {
+                give_way(began);
+            }
+        }
+        let mut names_after = (!only_counts).then(Arc::default);
+        while names_after.is_some() {
+            let began = Instant::now();
+            let forget = Batch { forget_names: names_after, ..Batch::default() };
+            names_after = access.commit(&forget)?.names_after;
+            if names_after.is_some() {
                 give_way(began);
             }
         }

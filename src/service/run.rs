@@ -85,6 +85,7 @@ impl Service {
             only_root,
             // What runs one tree leaves the rest of the store alone.
             retention: if only_root.is_none() { config.retention.clone() } else { Vec::new() },
+            forgets_names: only_root.is_none(),
             usage_retention: only_root.is_none().then(|| config.usage_retention()),
             weights: config.weights.clone().filter(|_| only_root.is_none()),
             quotas: if only_root.is_none() { config.quotas.clone() } else { Vec::new() },

@@ -8,7 +8,7 @@ use super::{
     Lease, NewComponent, NewInvocation, Pause, Prune, Pruned, QuotaSection, ReplacedRule, Report, RuleOrigin,
     RunnerAnswer, Submitted, TaskRule,
 };
-use crate::model::{Claim, InvocationId, RunnerId, UnixMicros};
+use crate::model::{Claim, InvocationId, Outcome, RunnerId, UnixMicros};
 
 /// Everything that one transaction is to do.
 #[derive(Debug, Clone, Default)]
@@ -21,8 +21,11 @@ pub struct Batch {
     /// The runner whose rules and quotas those are.
     pub rules_by: Option<RuleOrigin>,
     /// Rules of somebody who only submits: they hold for tasks that no rules
-    /// were ever written for.
+    /// were ever written for. What says nothing is not written: a task without a rule is as it says.
     pub default_rules: Vec<TaskRule>,
+    /// Rules that a runner has told for tasks which it does not have any more: those that are still in force are
+    /// forgotten.
+    pub dropped_rules: Vec<TaskRule>,
     /// The weights of fairness keys that a runner's configuration has: all of them from now on. `None` if it says
     /// nothing of weights.
     pub weights: Option<Vec<FairnessWeight>>,
@@ -63,9 +66,17 @@ pub struct Batch {
     pub prune: Option<Prune>,
     /// Forgets the usage of hours that ended so long ago or longer: 1,000 rows at most.
     pub prune_usage: Option<Duration>,
+    /// Forgets the names of tasks that no invocation and no rule refers to, of the first 1,000 names behind this one.
+    pub forget_names: Option<Arc<str>>,
 }
 
 impl Batch {
+    /// Returns the rules that say something of a task, each with whether it holds only if none was written before.
+    pub(super) fn said_rules(&self) -> impl Iterator<Item = (&TaskRule, bool)> {
+        let defaults = self.default_rules.iter().filter(|rule| rule.says_something());
+        self.rules.iter().map(|rule| (rule, false)).chain(defaults.map(|rule| (rule, true)))
+    }
+
     /// Whether it changes what is known of components, or may forget some.
     pub(super) fn changes_components(&self) -> bool {
         let Self { pushes, removals, answers, forgets_removed, .. } = self;
@@ -80,6 +91,7 @@ impl Batch {
             rules,
             rules_by: _,
             default_rules,
+            dropped_rules,
             weights,
             quotas,
             pauses,
@@ -97,10 +109,12 @@ impl Batch {
             claim,
             prune,
             prune_usage,
+            forget_names,
         } = self;
         adoptions.is_empty()
             && rules.is_empty()
             && default_rules.is_empty()
+            && dropped_rules.is_empty()
             && weights.is_none()
             && quotas.is_empty()
             && pauses.is_empty()
@@ -118,6 +132,7 @@ impl Batch {
             && claim.is_none()
             && prune.is_none()
             && prune_usage.is_none()
+            && forget_names.is_none()
     }
 }
 
@@ -139,6 +154,9 @@ pub struct Receipt {
     pub bills: Vec<Applied>,
     /// One per report.
     pub reports: Vec<Applied>,
+    /// The reports whose outcome had no room in a quota of stored bytes, by their positions in the batch, each with the
+    /// failure that was stored in its place.
+    pub no_room: Vec<(usize, Outcome)>,
     /// One per cancel.
     pub cancels: Vec<Cancelled>,
     /// Everything that became final in this transaction other than by a report:
@@ -188,6 +206,8 @@ pub struct Receipt {
     pub pruned: Option<Pruned>,
     /// Whether there may be more usage that is as old as that which the batch had removed.
     pub has_old_usage: bool,
+    /// The last name that [`Batch::forget_names`] looked at, if there are more.
+    pub names_after: Option<Arc<str>>,
 }
 
 /// The claims that were taken away from one dead runner.

@@ -95,6 +95,8 @@ invocation! {
         callers: Text = &fresh.new.callers;
         lane: Id = head.lane;
         fairness_key: Integer = head.fairness_key;
+        payer: Text = head.payer.as_deref().map(str::to_owned);
+        unkeyed: Flag = head.unkeyed;
         unique_key: Id = fresh.new.unique.map(|(key, _)| key);
     }
     anywhere {
@@ -222,6 +224,8 @@ record! {
         order_key: "i.order_key",
         fairness_key: "i.fairness_key",
         turn: "i.turn",
+        payer: "i.payer",
+        unkeyed: "i.unkeyed",
         started_at: "i.started_at",
         finished_at: "i.finished_at",
         runner: "i.runner",
@@ -257,6 +261,8 @@ record! {
         priority: "i.priority",
         key: "i.idempotency_key",
         fairness_key: "k.name",
+        payer: "i.payer",
+        unkeyed: "i.unkeyed",
         labels: "i.labels",
         limits: "i.limits",
         callers: "i.callers",
@@ -295,6 +301,8 @@ record! {
         parent: "parent",
         has_children: "has_children",
         fairness_key: "fairness_key",
+        payer: "payer",
+        unkeyed: "unkeyed",
     } from {
     } plus {
     }

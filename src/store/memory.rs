@@ -12,7 +12,7 @@ mod records;
 mod settle;
 mod usage;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use self::fairness::Fairness;
 use self::lanes::{Lane, LaneId};
-use self::quotas::Quotas;
+use self::quotas::{Account, Quotas};
 use self::records::{Records, Seq};
 use self::usage::Hours;
 use super::brief::brief;
@@ -164,7 +164,7 @@ impl Store for MemoryStore {
 
     fn rules(&self) -> Result<Vec<TaskRule>, StoreError> {
         let state = self.state.lock();
-        let mut rules: Vec<_> = state.tasks.iter().map(Task::known_rule).collect();
+        let mut rules: Vec<_> = state.known_tasks().map(Task::known_rule).collect();
         rules.sort_unstable_by(|a, b| a.task.cmp(&b.task));
         Ok(rules)
     }
@@ -275,7 +275,9 @@ struct State {
     /// merges the queues of the tasks that its runner can run, so work for
     /// others costs it nothing.
     tasks: Vec<Task>,
-    task_by_name: HashMap<Arc<str>, usize>,
+    task_by_name: BTreeMap<Arc<str>, usize>,
+    /// The places of tasks that were forgotten.
+    free_tasks: Vec<usize>,
     /// Queued invocations that are not due yet, by `available_at`.
     delayed: BTreeSet<(i64, Seq)>,
     /// Unfinished invocations with a deadline, by that.
@@ -320,8 +322,10 @@ struct Task {
     /// Unfinished invocations by what the uniqueness rule knows them by.
     by_unique: HashMap<RuleKey, Seq>,
     counts: Counts,
-    /// The bytes of arguments and outcomes.
+    /// The bytes of arguments and outcomes of those that count for its component.
     bytes: i64,
+    /// The number of unfinished invocations that count for other components.
+    elsewhere: i64,
     /// `None` until somebody says what they are.
     rule: Option<TaskRule>,
     /// The origin of the rule.
@@ -409,6 +413,11 @@ impl Record {
         self.lane.map(|key| (self.task, key))
     }
 
+    /// The holders of quotas that count it.
+    fn account(&self) -> Account {
+        Account { task: self.task, key: (!self.unkeyed).then_some(self.fairness), payer: self.payer.clone() }
+    }
+
     /// The runner that must kill its guest if this ends now.
     fn owner(&self) -> Option<RunnerId> {
         self.runner.filter(|_| self.status.is_owned())
@@ -460,12 +469,12 @@ impl State {
         for adoption in &batch.adoptions {
             receipt.adopted.push(self.adopt(adoption));
         }
-        for rule in &batch.rules {
-            let by = batch.rules_by.as_ref();
-            receipt.replaced.extend(self.set_rule(rule, false, by, now));
+        for rule in &batch.dropped_rules {
+            self.drop_rule(rule, now);
         }
-        for rule in &batch.default_rules {
-            self.set_rule(rule, true, None, now);
+        for (rule, only_if_new) in batch.said_rules() {
+            let by = batch.rules_by.as_ref().filter(|_| !only_if_new);
+            receipt.replaced.extend(self.set_rule(rule, only_if_new, by, now));
         }
         if let Some(weights) = &batch.weights {
             self.fairness.set_weights(weights);
@@ -485,8 +494,9 @@ impl State {
         for bill in &batch.bills {
             receipt.bills.push(self.add(bill));
         }
-        for report in &batch.reports {
-            let applied = self.report(report, now, &mut receipt.ended);
+        for (index, report) in batch.reports.iter().enumerate() {
+            let (applied, no_room) = self.report(report, now, &mut receipt.ended);
+            receipt.no_room.extend(no_room.map(|outcome| (index, outcome)));
             receipt.reports.push(applied);
         }
         for cancel in &batch.cancels {
@@ -529,6 +539,9 @@ impl State {
         if let Some(age) = batch.prune_usage {
             receipt.has_old_usage = self.hours.prune(age, now);
         }
+        if let Some(after) = &batch.forget_names {
+            receipt.names_after = self.forget_names(after);
+        }
         receipt
     }
 
@@ -542,7 +555,7 @@ impl State {
         let own: HashSet<_> = pushed.chain([adoption.component_digest]).collect();
         let is_others =
             |one: &Record| one.task == task && !one.status.is_final() && !own.contains(&one.component_digest);
-        let names = self.tasks.iter().map(|task| &task.name);
+        let names = self.known_tasks().map(|task| &task.name);
         if !rules::is_adopted(adoption, names, self.records.iter().any(is_others)) {
             return false;
         }
@@ -624,6 +637,8 @@ impl State {
             priority: new.priority,
             key: new.key.clone(),
             fairness_key: self.fairness.name(fairness),
+            payer: quota::payer(&self.quotas.rules, new).map(Arc::from),
+            unkeyed: self.is_unkeyed(new),
             labels: new.labels.clone(),
             limits: new.limits.clone(),
             callers: new.callers.clone(),
@@ -668,7 +683,8 @@ impl State {
         }
         self.tasks[task].counts.add(Status::Queued, 1);
         let bytes = quota::text_bytes(new.arguments.len());
-        self.hold(task, fairness, Held { unfinished: 1, bytes });
+        let account = self.records[seq].account();
+        self.hold(&account, Held { unfinished: 1, bytes });
         if rules::is_at_once(new.delay) {
             self.place(seq);
         }
@@ -676,12 +692,16 @@ impl State {
         Submitted::Created(new.id)
     }
 
+    /// The tasks that have names.
+    fn known_tasks(&self) -> impl Iterator<Item = &Task> {
+        self.task_by_name.values().map(|task| &self.tasks[*task])
+    }
+
     fn task(&mut self, name: &Arc<str>) -> usize {
         if let Some(&task) = self.task_by_name.get(name) {
             return task;
         }
-        let task = self.tasks.len();
-        self.tasks.push(Task {
+        let new = Task {
             name: name.clone(),
             component: rules::billed_component(name).into(),
             ready: BTreeSet::new(),
@@ -689,9 +709,15 @@ impl State {
             by_unique: HashMap::new(),
             counts: Counts::default(),
             bytes: 0,
+            elsewhere: 0,
             rule: None,
             mark: None,
-        });
+        };
+        let task = self.free_tasks.pop().unwrap_or(self.tasks.len());
+        match self.tasks.get_mut(task) {
+            Some(free) => *free = new,
+            None => self.tasks.push(new),
+        }
         self.task_by_name.insert(name.clone(), task);
         task
     }
@@ -808,7 +834,7 @@ impl State {
         self.step(seq, at, event, to, rules::detail(&outcome).map(str::to_owned));
         let record = &mut self.records[seq];
         record.finished_at = Some(at);
-        let (of_task, key, change) = (record.task, record.fairness, quotas::ended(&outcome));
+        let (account, change) = (record.account(), quotas::ended(&outcome));
         record.outcome = Some(outcome);
         let (unique, task, deadline) = (record.unique, record.task, record.deadline);
         if let Some(key) = unique {
@@ -818,6 +844,6 @@ impl State {
             self.deadlines.remove(&(deadline, seq));
         }
         self.finals[to as usize].insert((at, seq));
-        self.hold(of_task, key, change);
+        self.hold(&account, change);
     }
 }

@@ -56,7 +56,7 @@ pub use lead::Leads;
 pub use memory::MemoryStore;
 pub use postgres::{PostgresStore, PostgresUrl};
 pub use prune::{Keep, Prune, PrunePosition, Pruned, Shrunk};
-pub use quota::{Holding, QuotaRule, QuotaSection};
+pub use quota::{Holding, QuotaRule, QuotaSection, large_outcome};
 pub use read::{CANDIDATES, Counts, LOOK, LOOK_UP_BYTES, Leases, LookUp, NextDue, QueuedCounts, Standing};
 pub use setting::{
     Adoption, FAIRNESS_WEIGHTS, FairnessWeight, LeftPause, NewComponent, Pause, PauseTarget, PushedComponent,

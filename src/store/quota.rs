@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::RuleOrigin;
 use super::value::json_text;
+use super::{EndKind, NewInvocation, Report, RuleOrigin};
 use crate::model::{Bucket, Glob, Held, HolderKind, Outcome, Quota, TaskId, UnixMicros};
 
 /// All quotas that a configuration has for components, or for fairness keys: each with the pattern of the names
@@ -86,9 +86,15 @@ impl QuotaRule {
 }
 
 impl Holding {
-    /// Adds up the counts of tasks, by name, for each component.
-    pub(super) fn of_components(tasks: Vec<(String, Held)>) -> Vec<(String, Held)> {
+    /// Adds up the counts of tasks, by name, for each component, and those of others' tasks that components pay for.
+    pub(super) fn of_components(
+        tasks: Vec<(String, Held)>,
+        paid: impl IntoIterator<Item = (String, Held)>,
+    ) -> Vec<(String, Held)> {
         let mut components: BTreeMap<String, Held> = BTreeMap::new();
+        for (component, held) in paid {
+            components.entry(component).or_default().add(held);
+        }
         for (task, held) in tasks {
             if let Some(component) = component_of(&task) {
                 components.entry(component.to_owned()).or_default().add(held);
@@ -98,9 +104,50 @@ impl Holding {
     }
 }
 
+/// The component that pays for a new invocation in the place of its task's: that of the guest which submits it, if that has a
+/// quota. So nobody can fill the quota of another one.
+pub(super) fn payer<'n>(rules: &[QuotaRule], new: &'n NewInvocation) -> Option<&'n str> {
+    let by = component_of(&new.child_of.as_ref()?.task)?;
+    let is_payer =
+        component_of(&new.task) != Some(by) && QuotaRule::of(rules, HolderKind::Component, by).is_some();
+    is_payer.then_some(by)
+}
+
+/// The component whose quota counts a new invocation.
+pub(super) fn counted_for<'n>(rules: &[QuotaRule], new: &'n NewInvocation) -> Option<&'n str> {
+    payer(rules, new).or_else(|| component_of(&new.task))
+}
+
 /// The component that counts the invocations of a task.
 pub(super) fn component_of(task: &str) -> Option<&str> {
     TaskId::split(task).0
+}
+
+/// An outcome of so many bytes is stored, whatever the quota says: ordinary use is not cut off.
+const ALWAYS_STORED: i64 = 4 << 10;
+
+/// The bytes of an outcome for which a quota may have no room; `None` if it is always stored. A failure of the host's is
+/// bounded.
+pub(super) fn needs_room(outcome: &Outcome) -> Option<i64> {
+    let may_be_large = match outcome {
+        Outcome::Value(_) => true,
+        Outcome::Failure(failure) => failure.error.is_some(),
+    };
+    let bytes = if may_be_large { stored_bytes(outcome) } else { 0 };
+    (bytes > ALWAYS_STORED).then_some(bytes)
+}
+
+/// The outcome that a report makes final, if a quota may have no room for it.
+pub fn large_outcome(report: &Report) -> Option<&Outcome> {
+    match &report.end.as_ref()?.how {
+        EndKind::Final(outcome) => needs_room(outcome).map(|_| outcome),
+        EndKind::Retry(..) | EndKind::Release => None,
+    }
+}
+
+/// Whether any quota in force bounds stored bytes.
+pub(super) fn bounds_bytes(rules: &[QuotaRule]) -> bool {
+    rules.iter().any(|rule| rule.quota.stored_bytes.is_some())
 }
 
 /// The bytes that an outcome takes, as quotas count them: those of its JSON text.

@@ -24,6 +24,10 @@ pub(super) const EXPIRED_AT_ONCE: usize = 1_000;
 /// At most so many descendants of what ended are cancelled in one transaction. The others
 /// follow in later ones, level by level: a tree may have millions.
 pub(super) const CASCADED_AT_ONCE: usize = 1_000;
+/// At most so many names of tasks are looked at in one transaction that forgets some.
+pub(super) const NAMES_LOOKED_AT: usize = 1_000;
+/// The most names of tasks whose numbers a process keeps in memory. With more it starts anew.
+pub(super) const NAMES_KEPT: usize = 20_000;
 /// At most so many rows of usage are removed in one transaction.
 pub(super) const USAGE_REMOVED_AT_ONCE: usize = 1_000;
 
@@ -161,6 +165,14 @@ pub(super) fn plan(status: Status, report: &Report, steps: &mut Vec<Step>) -> bo
         steps.push((at, event, at_status, next));
         at_status = next;
     }
+    true
+}
+
+/// Has a plan end with a failure in the place of its outcome. `false` if it can't.
+pub(super) fn fail_instead(steps: &mut [Step]) -> bool {
+    let Some((_, event, from, to)) = steps.last_mut() else { return false };
+    let Ok(failed) = from.apply(Event::Fail) else { return false };
+    (*event, *to) = (Event::Fail, failed);
     true
 }
 

@@ -189,6 +189,8 @@ impl NewInvocation {
 pub struct ChildOf {
     /// The invocation whose guest submits it.
     pub parent: InvocationId,
+    /// The full id of the parent's task.
+    pub task: Arc<str>,
     /// The parent's root.
     pub root: InvocationId,
     /// The parent's depth plus 1.

@@ -31,6 +31,8 @@ const KEYWORDS: &str = "\
 pub struct Interface {
     /// The component that exports it.
     pub component: Arc<str>,
+    /// Whether the configuration names that component: then it is meant, whatever else is pushed.
+    pub is_named: bool,
     /// `namespace:package`; `None` if it was written within a world, so that nobody else can import it.
     pub package: Option<String>,
     /// Its name in the package.
@@ -81,11 +83,11 @@ impl Interfaces {
         let loaded = loaded.into_iter().filter_map(|one| one.map_err(|error| errors.push(error)).ok());
         let loaded: Vec<_> = loaded.collect();
         let mut interfaces = Self { names: names_of(&loaded), ..Self::default() };
-        loaded.iter().for_each(|one| interfaces.add(&one.name, one.exports()));
+        loaded.iter().for_each(|one| interfaces.add(&one.name, one.is_named, one.exports()));
         (interfaces, errors)
     }
 
-    fn add(&mut self, component: &Arc<str>, exports: &[Export]) {
+    fn add(&mut self, component: &Arc<str>, is_named: bool, exports: &[Export]) {
         let mut by_interface: BTreeMap<&str, Vec<&Export>> = BTreeMap::new();
         for export in exports {
             match export.interface.as_deref() {
@@ -107,6 +109,7 @@ impl Interfaces {
             }
             self.all.push(Interface {
                 component: Arc::clone(component),
+                is_named,
                 package,
                 name: name.to_owned(),
                 version: version.map(str::to_owned),
@@ -131,7 +134,8 @@ impl Interfaces {
     }
 
     /// Finds the provider of an import `namespace:package/name@version`: the component that was `chosen` for
-    /// it, if one was, or else any, if all exporters export the same.
+    /// it, if one was, or else any, if all exporters export the same. If the configuration names one of them, those are
+    /// meant that it names: nobody stops the builds of others by a push.
     ///
     /// # Errors
     ///
@@ -142,6 +146,9 @@ impl Interfaces {
                 && chosen.is_none_or(|chosen| *interface.component == *chosen)
         };
         let mut fitting: Vec<_> = self.all.iter().filter(fits).collect();
+        if fitting.iter().any(|one| one.is_named) {
+            fitting.retain(|one| one.is_named);
+        }
         fitting.dedup_by(|b, a| (&a.text, &a.version) == (&b.text, &b.version));
         let shown = |interfaces: &[&Interface]| {
             let names = interfaces.iter().map(|one| format!("`{}` of `{}`", one.import(), one.component));

@@ -103,20 +103,28 @@ impl Names {
     ///
     /// # Errors
     ///
-    /// The tasks that the name may mean, or those that are known.
+    /// The tasks that the name may mean, or those that are known. To a guest of the component `own` it names none of
+    /// components that others have pushed: these are not its business.
     pub fn resolve(&self, name: &str, own: Option<&str>) -> Result<&Arc<str>, String> {
         // A full id is never ambiguous, even if it looks like a short form.
         if let Some((id, _)) = self.tasks.get_key_value(name) {
             return Ok(id);
         }
-        let meant = self.meant(name, self.meanings(name)?, own);
+        let meant = self.meant(name, self.meanings(name, own)?, own);
         let of_own = |one: &&&Meaning| own.is_some() && TaskId::split(&one.id).0 == own;
         match *meant {
-            [] => Err(self.unknown(name)),
+            [] => Err(self.unknown(name, own)),
             [one] => Ok(&one.id),
             ref several => match *several.iter().filter(of_own).collect::<Vec<_>>() {
                 [one] => Ok(&one.id),
-                _ => Err(ambiguous(name, several)),
+                _ => {
+                    let shown: Vec<_> =
+                        several.iter().copied().filter(|one| self.is_shown(&one.id, own)).collect();
+                    Err(match shown.is_empty() {
+                        true => format!("task `{}` is ambiguous: write its id in full", clip(name, 80)),
+                        false => ambiguous(name, &shown),
+                    })
+                }
             },
         }
     }
@@ -169,12 +177,12 @@ impl Names {
             }
             return matching(found, Exactness::Pattern(name.len() - name.matches('*').count()));
         }
-        let meanings = self.meanings(name)?;
+        let meanings = self.meanings(name, None)?;
         let function =
             |one: &Meaning| FunctionName::parse(TaskId::split(&one.id).1).without_track().to_string();
         let are_one = |all: &[&Meaning]| all.iter().all(|one| function(one) == function(all[0]));
         if meanings.is_empty() {
-            return Err(self.unknown(name));
+            return Err(self.unknown(name, None));
         }
         let (mut meanings, mut warning) = (meanings, None);
         if !are_one(&meanings) {
@@ -196,7 +204,7 @@ impl Names {
 
     /// Whether a name means one task or several.
     pub fn knows(&self, name: &str) -> bool {
-        self.tasks.contains_key(name) || self.meanings(name).is_ok_and(|meanings| !meanings.is_empty())
+        self.tasks.contains_key(name) || self.meanings(name, None).is_ok_and(|meanings| !meanings.is_empty())
     }
 
     /// The ids of all tasks, sorted.
@@ -212,7 +220,7 @@ impl Names {
     }
 
     /// The tasks that a shorter form may mean; none if nothing is called so.
-    fn meanings(&self, name: &str) -> Result<Vec<&Meaning>, String> {
+    fn meanings(&self, name: &str, own: Option<&str>) -> Result<Vec<&Meaning>, String> {
         let of = |form: &str| self.short.get(form).map(Vec::as_slice).unwrap_or_default();
         let versioned = name.split_once('@').and_then(|(interface, rest)| {
             let (version, function) = rest.rsplit_once('.')?;
@@ -226,19 +234,29 @@ impl Names {
             let all = of(&form);
             let found: Vec<_> = all.iter().filter(fits).collect();
             if found.is_empty() && !all.is_empty() {
-                let (name, ids) = (clip(name, 80), list(all.iter().map(|one| &*one.id)));
-                return Err(format!("unknown task `{name}`: no known version of the interface fits ({ids})"));
+                let shown = all.iter().map(|one| &*one.id).filter(|id| self.is_shown(id, own));
+                let (name, ids) = (clip(name, 80), list(shown));
+                let ids = if ids.is_empty() { ids } else { format!(" ({ids})") };
+                return Err(format!("unknown task `{name}`: no known version of the interface fits{ids}"));
             }
             return Ok(found);
         }
         Ok(of(name).iter().collect())
     }
 
-    fn unknown(&self, name: &str) -> String {
-        let ids = || self.tasks.keys().map(|id| &**id);
+    /// Whether messages to whoever asks name a task: an operator, or a guest of the component `own`.
+    fn is_shown(&self, id: &str, own: Option<&str>) -> bool {
+        own.is_none() || TaskId::split(id).0 == own || self.is_named(id)
+    }
+
+    fn unknown(&self, name: &str, own: Option<&str>) -> String {
+        let ids = || self.tasks.keys().map(|id| &**id).filter(|id| self.is_shown(id, own));
+        let meant = |near: &str| {
+            self.short.get(near).and_then(|all| all.iter().find(|one| self.is_shown(&one.id, own)))
+        };
+        let short = self.short.keys().map(|short| &**short).filter(|short| meant(short).is_some());
         // A short form that looks like it is shown as the full id that it means.
-        let near = nearest(name, ids().chain(self.short.keys().map(|short| &**short)));
-        let meant = |near| self.short.get(near).and_then(|all| all.first());
+        let near = nearest(name, ids().chain(short));
         unknown_near("task", name, near.map(|near| meant(near).map_or(near, |one| &*one.id)), ids())
     }
 }
@@ -379,6 +397,26 @@ mod tests {
         assert_eq!(resolve("tasks.greet"), Ok("tasks::greet"));
         assert!(resolve("greet").unwrap_err().contains("ambiguous"));
         assert_eq!(Names::default().resolve("x", None).unwrap_err(), "unknown task `x` (there are no tasks)");
+    }
+
+    #[test]
+    fn a_guest_is_told_of_no_component_that_others_have_pushed() {
+        let ids = ["boss::c.run", "anna::x:y/z@1.0.0.go", "bob::x:y/z@1.0.0.go", "eve::x:y/z@1.0.0.go"];
+        let names = names(&ids).with_named([Arc::from("boss")]);
+        for (name, expected) in [
+            ("annna::go", "unknown task `annna::go` (known tasks: `boss::c.run`, `eve::x:y/z@1.go`)"),
+            ("boss::c.rum", "did you mean `boss::c.run`? known tasks: `boss::c.run`, `eve::x:y/z@1.go`)"),
+            ("x:y/z@2.go", "no known version of the interface fits (`eve::x:y/z@1.go`)"),
+        ] {
+            let told = names.resolve(name, Some("eve")).unwrap_err();
+            assert!(told.contains(expected) && !told.contains("bob"), "{name}: {told}");
+        }
+        let told = names.resolve("go", Some("mallory")).unwrap_err();
+        assert_eq!(told, "task `go` is ambiguous: write its id in full");
+        assert!(
+            names.resolve("go", None).unwrap_err().contains("`anna::x:y/z@1.go`"),
+            "an operator sees all"
+        );
     }
 
     #[test]

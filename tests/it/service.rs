@@ -327,7 +327,7 @@ fn push_of(name: &str) -> PushRequest {
     let components = Pushed::Configured(vec![name.to_owned()]);
     PushRequest {
         components,
-        labels: Arc::default(),
+        labels: None,
         imports: Vec::new(),
         denies_new_rights: false,
         allowed_rights: Vec::new(),

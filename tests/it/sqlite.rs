@@ -18,7 +18,8 @@ use run_wasm_runner::store::{
 use rusqlite::Connection;
 
 use crate::store_contract::harness::{
-    Bench, assert_store_is_consistent, child_of, failure, ids, new, request, tasks,
+    Bench, assert_numbers_are_drawn_again, assert_store_is_consistent, child_of, failure, ids, new, request,
+    tasks,
 };
 use crate::support::clock::TestClock;
 
@@ -351,6 +352,13 @@ fn many_may_create_one_store_at_once() {
         });
         assert_eq!(open(&path).unwrap().counts(None).unwrap().unfinished(), 4);
     }
+}
+
+#[test]
+fn a_process_does_not_use_the_number_of_a_name_that_another_one_has_had_forgotten() {
+    let (_directory, path) = closed_store();
+    let [one, other] = [open(&path).unwrap(), open(&path).unwrap()];
+    assert_numbers_are_drawn_again(&one, &other);
 }
 
 #[test]

@@ -126,7 +126,7 @@ impl Duty for UsageDuty {
 }
 
 /// A sweep begins this long after the one before it was over.
-const SWEEP_PAUSE: Duration = Duration::from_secs(60);
+pub(super) const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 
 /// And never sooner than so many times as long as that one has worked: what has to stay is looked at again.
 const SWEEP_PAUSE_FACTOR: u32 = 20;
@@ -135,7 +135,7 @@ const SWEEP_PAUSE_FACTOR: u32 = 20;
 const LOOKED_AT_ONCE: usize = 200;
 
 /// After each transaction the sweep pauses for so many times as long as that took.
-const PAUSE_FACTOR: u32 = 3;
+pub(super) const PAUSE_FACTOR: u32 = 3;
 
 /// The progress of the sweep through the final invocations.
 pub(super) struct SweepDuty {

@@ -9,6 +9,7 @@ mod effect;
 mod heartbeat;
 mod held;
 mod look_ups;
+mod names;
 mod outage;
 mod plan;
 mod prefetch;

@@ -50,8 +50,9 @@ impl Ledger {
             self.later = self.held.split_share(&mut share);
         }
         if self.has_told_rules {
-            NewRules { configured: batch.rules, default: batch.default_rules } =
-                std::mem::take(&mut self.new_rules);
+            let rules = std::mem::take(&mut self.new_rules);
+            (batch.rules, batch.default_rules) = (rules.configured, rules.default);
+            batch.dropped_rules = rules.dropped;
         } else {
             // The rules of all tasks, new ones included.
             (batch.rules, batch.default_rules) = (view.executor.rules(), view.executor.default_rules());
@@ -134,7 +135,8 @@ impl Ledger {
         (self.held.reports, self.held.attempts) = (batch.reports, attempts);
         self.bills = batch.bills;
         if self.has_told_rules {
-            self.new_rules = NewRules { configured: batch.rules, default: batch.default_rules };
+            let (configured, default) = (batch.rules, batch.default_rules);
+            self.new_rules = NewRules { configured, default, dropped: batch.dropped_rules };
         }
         let mut children = batch.submits.into_iter();
         let submits = submits.into_iter().map(|PendingSubmit { children: count, rest, .. }| SubmitMessage {

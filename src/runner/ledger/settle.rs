@@ -9,7 +9,9 @@ use super::plan::{PendingSubmit, Plan};
 use super::state::Ledger;
 use crate::model::{FailureKind, InvocationId, Outcome, Refusal};
 use crate::runner::inbox::{SubmitMessage, SubmitReply};
-use crate::store::{Applied, Batch, Cancelled, EndKind, Ended, Lease, Receipt, Report, Submitted};
+use crate::store::{
+    Applied, Batch, Cancelled, EndKind, Ended, Lease, Receipt, Report, Submitted, large_outcome,
+};
 
 /// The circumstances of a commit.
 pub(crate) struct Committed {
@@ -34,7 +36,7 @@ impl Ledger {
         committed: &Committed,
         effects: &mut Vec<Effect>,
     ) {
-        let Plan { batch, submits, deferred, cancels, attempts, .. } = plan;
+        let Plan { mut batch, submits, deferred, cancels, attempts, .. } = plan;
         self.has_told_rules = true;
         self.outage.end();
         self.prefetch.note_commit(committed.now.saturating_duration_since(committed.began));
@@ -50,6 +52,12 @@ impl Ledger {
         }
         if !deferred.is_empty() {
             effects.push(Effect::SubmitDeferred(deferred));
+        }
+        // Whoever awaits it gets what is stored.
+        for (place, outcome) in receipt.no_room {
+            if let Some(end) = batch.reports.get_mut(place).and_then(|report| report.end.as_mut()) {
+                end.how = EndKind::Final(outcome);
+            }
         }
         for ((report, attempt), applied) in batch.reports.into_iter().zip(attempts).zip(receipt.reports) {
             self.settle_report(report, attempt, applied, committed.now, effects);
@@ -178,7 +186,10 @@ impl Ledger {
         let held = std::mem::take(&mut self.held);
         for (place, (report, attempt)) in held.reports.into_iter().zip(held.attempts).enumerate() {
             if applied.get(place) == Some(&true) {
-                self.settle_report(report, attempt, Applied::Done, now, effects);
+                // A quota may have had no room for a large outcome: what is stored is looked up.
+                let is_sure = large_outcome(&report).is_none();
+                let applied = if is_sure { Applied::Done } else { Applied::Stale };
+                self.settle_report(report, attempt, applied, now, effects);
             } else {
                 self.held.push(report, attempt);
             }

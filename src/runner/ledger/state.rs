@@ -11,6 +11,7 @@ use super::effect::Effect;
 use super::heartbeat::HeartbeatDuty;
 use super::held::{Attempt, Held};
 use super::look_ups::LookUps;
+use super::names::NamesDuty;
 use super::outage::Outage;
 use super::prefetch::Prefetch;
 use super::relief::Relief;
@@ -93,6 +94,10 @@ impl Ledger {
                     Box::new(SweepDuty::new(options.retention.clone(), now)),
                 ),
                 ("old usage could not be removed", Box::new(UsageDuty::new(options.usage_retention, now))),
+                (
+                    "names of tasks could not be forgotten",
+                    Box::new(NamesDuty::new(options.forgets_names, now)),
+                ),
             ],
             held: Held::default(),
             noted: VecDeque::new(),
@@ -122,8 +127,7 @@ impl Ledger {
     /// Takes over what slots have told. Ends come first: an end takes the notes of its fiber with it.
     pub(crate) fn collect(&mut self, messages: &mut Messages, now: Instant) {
         self.bills.append(&mut messages.bills);
-        self.new_rules.configured.append(&mut messages.new_rules.configured);
-        self.new_rules.default.append(&mut messages.new_rules.default);
+        self.new_rules.add(std::mem::take(&mut messages.new_rules));
         self.look_ups.add(&mut messages.look_ups);
         for (claim, end) in messages.unstarted.drain(..) {
             self.held.push(Report::unstarted(&claim, end), Attempt::Unstarted(claim.task));

@@ -8,7 +8,7 @@ use crate::store::{Batch, ClaimRequest, Heartbeat, Inventory, Prune};
 /// A step of a batch. [`steps`] says in which order.
 #[derive(Debug, Clone, Copy)]
 pub enum Step<'b> {
-    /// Rules, then default rules, then pauses.
+    /// Rules that are dropped, then rules, then default rules, then pauses.
     SetRules,
     /// Pushes, removals, answers to pushes, and what was removed and is not needed any more.
     ChangeComponents,
@@ -28,6 +28,8 @@ pub enum Step<'b> {
     Prune(&'b Prune),
     /// Removes the usage of hours that ended so long ago.
     PruneUsage(Duration),
+    /// Forgets names of tasks behind this one.
+    ForgetNames(&'b str),
 }
 
 /// The steps of a batch, in their order.
@@ -48,6 +50,7 @@ pub fn steps(batch: &Batch) -> impl Iterator<Item = Step<'_>> {
         Some(Step::SettleLanes),
         batch.prune.as_ref().map(Step::Prune),
         batch.prune_usage.map(Step::PruneUsage),
+        batch.forget_names.as_deref().map(Step::ForgetNames),
     ]
     .into_iter()
     .flatten()

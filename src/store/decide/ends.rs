@@ -22,9 +22,9 @@ impl<'b> State<'b> {
             let applied = self.add(bill);
             self.receipt.bills.push(applied);
         }
-        for report in &batch.reports {
+        for (index, report) in batch.reports.iter().enumerate() {
             let component = report.component_digest.map(&mut component).transpose()?;
-            let applied = self.report(report, component)?;
+            let applied = self.report(index, report, component)?;
             self.receipt.reports.push(applied);
         }
         for (index, cancel) in batch.cancels.iter().enumerate() {
@@ -36,7 +36,12 @@ impl<'b> State<'b> {
 
     /// Applies a report, or nothing of it. `component` is the number of the component
     /// that it names.
-    fn report(&mut self, report: &'b Report, component: Option<i64>) -> Result<Applied, Contradiction> {
+    fn report(
+        &mut self,
+        index: usize,
+        report: &'b Report,
+        component: Option<i64>,
+    ) -> Result<Applied, Contradiction> {
         // Each field by its name: a new one must decide what becomes of it. The digest is `component`.
         let Report { id, runner, attempt, observed: _, logs, progress, component_digest: _, end } = report;
         let Some(head) = self.heads.get_mut(id) else {
@@ -47,6 +52,9 @@ impl<'b> State<'b> {
             self.steps = steps;
             return Ok(Applied::Stale);
         }
+        let large = quota::large_outcome(report);
+        let no_room = large.and_then(|outcome| self.quotas.no_room(&head.account(), outcome));
+        let no_room = no_room.filter(|_| rules::fail_instead(&mut steps));
         self.is_news = true;
         head.is_changed = true;
         let has_started = rules::has_started(head.status, &steps);
@@ -56,7 +64,7 @@ impl<'b> State<'b> {
             }
             let detail = end.as_ref().and_then(|end| match &end.how {
                 EndKind::Final(outcome) | EndKind::Retry(outcome, _) if !to.is_owned() => {
-                    rules::detail(outcome)
+                    rules::detail(no_room.as_ref().unwrap_or(outcome))
                 }
                 _ => None,
             });
@@ -75,12 +83,14 @@ impl<'b> State<'b> {
         self.moves.bill(head, end.usage);
         match &end.how {
             EndKind::Final(outcome) => {
+                let outcome = no_room.as_ref().unwrap_or(outcome);
                 self.lanes.relocate(head, None);
                 head.finished_at = Some(end.at);
                 self.outcomes.push((head.seq, outcome.clone()));
                 let status = head.status;
                 self.count_end(*id, outcome)?;
                 self.end_children(*id, status)?;
+                self.receipt.no_room.extend(no_room.map(|outcome| (index, outcome)));
             }
             EndKind::Retry(_, delay) => {
                 head.available_at = self.now.plus(*delay);
@@ -179,9 +189,8 @@ impl<'b> State<'b> {
     /// Counts an invocation that became final, with its outcome.
     fn count_end(&mut self, id: InvocationId, outcome: &Outcome) -> Result<(), Contradiction> {
         let head = loaded(&mut self.heads, id)?;
-        let bytes = quota::stored_bytes(outcome);
-        self.moves.store(head.task, head.status, bytes);
-        self.quotas.hold(head.fairness_key, Held { unfinished: -1, bytes });
+        let change = Held { unfinished: -1, bytes: quota::stored_bytes(outcome) };
+        head.account().hold(change, &mut self.moves, &mut self.quotas);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The columns of an invocation that decisions need, and the moves that they make.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::model::{
     Event, InvocationId, Progress, Reason, RuleKey, RunnerId, Status, UnixMicros, Usage, UsageSums,
@@ -9,6 +10,7 @@ use crate::store::NewInvocation;
 use crate::store::rules::{self, Place};
 
 use super::Contradiction;
+use super::quotas::Account;
 
 /// A task's number and what its rules count by.
 pub type LaneId = (i64, RuleKey);
@@ -34,6 +36,10 @@ pub struct Head {
     /// The number of its fairness key, and the cost with which it got its place.
     pub fairness_key: i64,
     pub turn: i64,
+    /// The component whose quota counts it, if not that of its task's.
+    pub payer: Option<Arc<str>>,
+    /// Whether the quota of its fairness key does not count it.
+    pub unkeyed: bool,
     pub started_at: Option<UnixMicros>,
     pub finished_at: Option<UnixMicros>,
     pub runner: Option<RunnerId>,
@@ -76,6 +82,8 @@ impl Head {
             order_key: 0,
             fairness_key,
             turn: 0,
+            payer: None,
+            unkeyed: false,
             started_at: None,
             finished_at: None,
             runner: None,
@@ -112,6 +120,18 @@ impl Head {
         Ok(self.status.apply(event)?)
     }
 
+    /// Returns the holders of quotas that count it.
+    pub fn account(&self) -> Account<'_> {
+        let Self { task, status, fairness_key, payer, unkeyed, .. } = self;
+        Account {
+            task: *task,
+            status: *status,
+            fairness_key: *fairness_key,
+            payer: payer.as_ref(),
+            unkeyed: *unkeyed,
+        }
+    }
+
     /// Returns the lane in which its task's rules count it.
     pub fn lane(&self) -> Option<LaneId> {
         self.lane.map(|key| (self.task, key))
@@ -137,6 +157,8 @@ pub struct Tally {
     pub n: i64,
     /// The bytes that a quota counts. They belong to the task: the status is the one of the moment of the change.
     pub bytes: i64,
+    /// The number of unfinished invocations that count for other components. They belong to the task like the bytes.
+    pub elsewhere: i64,
 }
 
 /// The history that a transaction writes, and what it adds to the counts and to the usage.
@@ -158,6 +180,16 @@ impl Moves {
     /// Counts bytes of an invocation that are stored or removed.
     pub fn store(&mut self, task: i64, status: Status, bytes: i64) {
         self.tally.entry((task, status)).or_default().bytes += bytes;
+    }
+
+    /// Counts an unfinished invocation that counts for another component in or out.
+    pub fn count_elsewhere(&mut self, task: i64, status: Status, change: i64) {
+        self.tally.entry((task, status)).or_default().elsewhere += change;
+    }
+
+    /// Whether the transaction has changed something of a task that is not written yet.
+    pub fn is_about(&self, task: i64) -> bool {
+        self.tally.keys().any(|(of, _)| *of == task) || self.usage.keys().any(|(of, _)| *of == task)
     }
 
     /// Takes out the changes to the counts.

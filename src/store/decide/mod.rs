@@ -33,6 +33,7 @@ pub use fairness::{Fairness, Share, tried_again};
 pub use head::{Head, LaneId, LastMove, Move, Rank};
 pub use lanes::{Count, Lane, lane_of};
 pub use prune::{Ancestry, Old, Walk};
+pub use quotas::Account;
 pub use settings::{held_back, is_marked_now, takes_over};
 pub use state::{Fresh, State};
 

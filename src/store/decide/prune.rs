@@ -2,8 +2,10 @@
 //! stopped.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use crate::model::{IdSet, InvocationId, UnixMicros};
+use super::quotas::Account;
+use crate::model::{IdSet, InvocationId, Status, UnixMicros};
 use crate::store::{Keep, Prune, PrunePosition, Pruned, rules};
 
 /// A prune that has looked at this many ancestors stops early: the rows that it
@@ -19,6 +21,16 @@ pub struct Old {
     pub parent: Option<InvocationId>,
     pub has_children: bool,
     pub fairness_key: i64,
+    pub payer: Option<Arc<str>>,
+    pub unkeyed: bool,
+}
+
+impl Old {
+    /// Returns the holders of quotas that count it, and its status.
+    pub fn account(&self, status: Status) -> Account<'_> {
+        let Self { task, fairness_key, payer, unkeyed, .. } = self;
+        Account { task: *task, status, fairness_key: *fairness_key, payer: payer.as_ref(), unkeyed: *unkeyed }
+    }
 }
 
 /// Answers what stands above and below those that may be removed.
@@ -202,6 +214,8 @@ mod tests {
                 parent: generation.checked_sub(1).map(|above| self.ids[above]),
                 has_children: false,
                 fairness_key: 1,
+                payer: None,
+                unkeyed: false,
             }
         }
     }

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::model::{Bucket, Held, HolderKind, OverQuota, Quota, UnixMicros};
-use crate::store::quota::component_of;
+use super::head::Moves;
+use crate::model::{Bucket, Held, HolderKind, Outcome, OverQuota, Quota, QuotaKind, Status, UnixMicros};
+use crate::store::quota::{component_of, counted_for, needs_room};
 use crate::store::{NewInvocation, QuotaRule};
 
 /// A component or a fairness key with a quota, and its counts with what this transaction has created.
@@ -16,6 +17,32 @@ struct Metered {
     bucket: Bucket,
     /// The time in which the tokens are filled again that this transaction has taken.
     taken: i64,
+}
+
+/// An invocation as quotas count it.
+pub struct Account<'h> {
+    pub task: i64,
+    pub status: Status,
+    pub fairness_key: i64,
+    pub payer: Option<&'h Arc<str>>,
+    pub unkeyed: bool,
+}
+
+impl Account<'_> {
+    /// Changes the counts of all that count it: of its payer or its task, and of its fairness key.
+    pub fn hold(&self, change: Held, moves: &mut Moves, quotas: &mut Quotas) {
+        match self.payer {
+            None => moves.store(self.task, self.status, change.bytes),
+            Some(payer) => {
+                moves.count_elsewhere(self.task, self.status, change.unfinished);
+                quotas.paid.entry(Arc::clone(payer)).or_default().add(change);
+            }
+        }
+        if !self.unkeyed {
+            quotas.held.entry(self.fairness_key).or_default().add(change);
+        }
+        quotas.metered_by(self).into_iter().flatten().for_each(|(_, one)| one.held.add(change));
+    }
 }
 
 /// The tokens that submits of a holder have taken.
@@ -39,6 +66,10 @@ pub struct Quotas {
     keys: HashMap<i64, Metered>,
     /// The changes of the transaction to the counts of fairness keys, by number.
     held: BTreeMap<i64, Held>,
+    /// The changes of the transaction to the counts of payers.
+    paid: BTreeMap<Arc<str>, Held>,
+    /// The components of tasks, by the numbers of these, as far as they are needed to find what is metered.
+    tasks: HashMap<i64, Arc<str>>,
 }
 
 impl Quotas {
@@ -58,9 +89,21 @@ impl Quotas {
         }
     }
 
-    /// Changes the counts of a fairness key.
-    pub fn hold(&mut self, key: i64, change: Held) {
-        self.held.entry(key).or_default().add(change);
+    /// Learns the component of a task.
+    pub fn learn_task(&mut self, task: i64, name: &str) {
+        if let Some(component) = component_of(name) {
+            self.tasks.entry(task).or_insert_with(|| component.into());
+        }
+    }
+
+    /// Whether the counts of a component with a quota are loaded.
+    pub fn meters_component(&self, name: &str) -> bool {
+        self.components.contains_key(name)
+    }
+
+    /// Whether the counts of a fairness key with a quota are loaded.
+    pub fn meters_key(&self, key: i64) -> bool {
+        self.keys.contains_key(&key)
     }
 
     /// Takes out the changes to the counts of fairness keys.
@@ -68,6 +111,13 @@ impl Quotas {
         let mut held = std::mem::take(&mut self.held);
         held.retain(|_, change| *change != Held::default());
         held
+    }
+
+    /// Takes out the changes to the counts of payers.
+    pub fn take_paid(&mut self) -> BTreeMap<Arc<str>, Held> {
+        let mut paid = std::mem::take(&mut self.paid);
+        paid.retain(|_, change| *change != Held::default());
+        paid
     }
 
     /// Takes out the tokens that were taken, in the order of holders.
@@ -93,34 +143,63 @@ impl Quotas {
         self.components.is_empty() && self.keys.is_empty()
     }
 
-    fn metered(&mut self, task: &str, key: i64) -> [Option<(HolderKind, &mut Metered)>; 2] {
-        let component = component_of(task).and_then(|name| self.components.get_mut(name));
+    /// Returns those of the holders of a new invocation that have a quota. It has no `key` if that does not count it.
+    fn metered(&mut self, new: &NewInvocation, key: Option<i64>) -> [Option<(HolderKind, &mut Metered)>; 2] {
+        let component = counted_for(&self.rules, new).and_then(|name| self.components.get_mut(name));
         [
             component.map(|one| (HolderKind::Component, one)),
-            self.keys.get_mut(&key).map(|one| (HolderKind::Key, one)),
+            key.and_then(|key| self.keys.get_mut(&key)).map(|one| (HolderKind::Key, one)),
         ]
     }
 
-    /// Answers a submit for which one of its holders has no room.
-    pub(super) fn over(&mut self, new: &NewInvocation, key: i64, now: UnixMicros) -> Option<OverQuota> {
+    /// Returns those of the holders of an invocation that have a quota, and whose counts are loaded.
+    fn metered_by(&mut self, account: &Account<'_>) -> [Option<(HolderKind, &mut Metered)>; 2] {
+        let component = account.payer.or_else(|| self.tasks.get(&account.task));
+        [
+            component.and_then(|name| self.components.get_mut(name)).map(|one| (HolderKind::Component, one)),
+            self.keys
+                .get_mut(&account.fairness_key)
+                .filter(|_| !account.unkeyed)
+                .map(|one| (HolderKind::Key, one)),
+        ]
+    }
+
+    /// Returns the failure of an invocation for whose outcome one of its holders has no room.
+    pub(super) fn no_room(&mut self, account: &Account<'_>, outcome: &Outcome) -> Option<Outcome> {
         if self.is_unmetered() {
             return None;
         }
-        self.metered(&new.task, key).into_iter().flatten().find_map(|(holder, one)| {
+        let bytes = needs_room(outcome)?;
+        let full = |(holder, one): (HolderKind, &mut Metered)| {
+            let (name, quota, held) = (Arc::clone(&one.name), one.quota, one.held);
+            let over = OverQuota { holder, name, kind: QuotaKind::StoredBytes, quota, held };
+            (!quota.may_store(held, bytes)).then(|| Outcome::Failure(Arc::new(over.failure(bytes))))
+        };
+        self.metered_by(account).into_iter().flatten().find_map(full)
+    }
+
+    /// Answers a submit for which one of its holders has no room.
+    pub(super) fn over(
+        &mut self,
+        new: &NewInvocation,
+        key: Option<i64>,
+        now: UnixMicros,
+    ) -> Option<OverQuota> {
+        if self.is_unmetered() {
+            return None;
+        }
+        self.metered(new, key).into_iter().flatten().find_map(|(holder, one)| {
             let kind = one.quota.refuses(one.held, one.bucket, new.arguments.len(), now)?;
             Some(OverQuota { holder, name: Arc::clone(&one.name), kind, quota: one.quota, held: one.held })
         })
     }
 
-    /// Counts a new invocation whose arguments have so many bytes.
-    pub(super) fn count_new(&mut self, new: &NewInvocation, key: i64, bytes: i64, now: UnixMicros) {
-        let change = Held { unfinished: 1, bytes };
-        self.hold(key, change);
+    /// Takes the tokens of a new invocation.
+    pub(super) fn take_tokens(&mut self, new: &NewInvocation, key: Option<i64>, now: UnixMicros) {
         if self.is_unmetered() {
             return;
         }
-        for (_, one) in self.metered(&new.task, key).into_iter().flatten() {
-            one.held.add(change);
+        for (_, one) in self.metered(new, key).into_iter().flatten() {
             if let Some(rate) = one.quota.submits {
                 let cost = Bucket::cost(rate);
                 one.bucket.take(cost, now);

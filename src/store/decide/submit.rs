@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Contradiction;
 use super::head::Head;
 use super::state::{Fresh, State};
-use crate::model::{Blocked, Differing, HolderKind, IdSet, InvocationId, Status};
+use crate::model::{Blocked, Differing, Held, HolderKind, IdSet, InvocationId, Status};
 use crate::store::{ChildOf, NewInvocation, QuotaRule, Submitted, quota, rules};
 
 impl<'b> State<'b> {
@@ -84,7 +84,8 @@ impl<'b> State<'b> {
             return Ok(answer);
         }
         let key = self.key_of(new)?;
-        if let Some(over) = self.quotas.over(new, key, self.now) {
+        let counts_for_key = (!self.is_unkeyed(new)).then_some(key);
+        if let Some(over) = self.quotas.over(new, counts_for_key, self.now) {
             if !self.collisions.knows_ids {
                 self.collisions.unconfirmed.push(index);
             }
@@ -101,7 +102,7 @@ impl<'b> State<'b> {
             return BTreeSet::new();
         }
         let submits = submits.iter().filter(|new| !self.is_orphan(new));
-        let mut names: BTreeSet<_> = submits.filter_map(|new| quota::component_of(&new.task)).collect();
+        let mut names: BTreeSet<_> = submits.filter_map(|new| quota::counted_for(rules, new)).collect();
         names.retain(|name| QuotaRule::of(rules, HolderKind::Component, name).is_some());
         names
     }
@@ -123,6 +124,14 @@ impl<'b> State<'b> {
             Some(parent) => Ok(parent.fairness_key),
             None => self.fairness.number(new.fairness_key()),
         }
+    }
+
+    /// Whether the quota of its fairness key does not count a new invocation: it, or one above it, is detached. Nobody
+    /// waits for it, and its key would be full for as long as a stranger likes.
+    fn is_unkeyed(&self, new: &NewInvocation) -> bool {
+        new.child_of.as_ref().is_some_and(|place| {
+            place.detached || self.heads.get(&place.parent).is_some_and(|parent| parent.unkeyed)
+        })
     }
 
     /// Returns the answer of the first rung below the id that is taken, and the invocation
@@ -216,9 +225,12 @@ impl<'b> State<'b> {
         self.lanes.enqueue(&mut head, self.now);
         self.may_expire |= deadline.is_some_and(|deadline| deadline <= self.now);
         self.moves.count(task, Status::Queued, 1);
-        let bytes = quota::text_bytes(new.arguments.len());
-        self.moves.store(task, Status::Queued, bytes);
-        self.quotas.count_new(new, key, bytes, self.now);
+        head.payer = quota::payer(&self.quotas.rules, new).map(Arc::from);
+        head.unkeyed = self.is_unkeyed(new);
+        let change = Held { unfinished: 1, bytes: quota::text_bytes(new.arguments.len()) };
+        self.quotas.take_tokens(new, (!head.unkeyed).then_some(key), self.now);
+        self.quotas.learn_task(task, &new.task);
+        head.account().hold(change, &mut self.moves, &mut self.quotas);
         self.fresh.push(Fresh { id: new.id, new, submitted_at: self.now });
         self.heads.insert(new.id, head);
         if let Some(place) = child_of {

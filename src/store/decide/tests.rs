@@ -171,6 +171,8 @@ fn a_prune_passes_by_what_is_needed_and_goes_on_where_it_stopped() {
             parent: None,
             has_children: true,
             fairness_key: 0,
+            payer: None,
+            unkeyed: false,
         };
         (0..).zip(&ids).map(one).skip(from).collect()
     };

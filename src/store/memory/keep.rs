@@ -1,7 +1,10 @@
 //! Deadlines, and what is removed at last.
 
+use std::ops::Bound;
+use std::sync::Arc;
+
 use super::{Record, Seq, State};
-use crate::model::{Event, Held, UnixMicros};
+use crate::model::{Event, Held, Status, UnixMicros};
 use crate::store::{Keep, Prune, PrunePosition, Pruned, Receipt, quota, rules};
 
 impl State {
@@ -121,7 +124,33 @@ impl State {
         task.counts.subtract(record.status, 1);
         let outcome = record.outcome.as_ref().map_or(0, quota::stored_bytes);
         let bytes = quota::text_bytes(record.arguments.len()) + outcome;
-        self.hold(record.task, record.fairness, Held { unfinished: 0, bytes: -bytes });
+        self.hold(&record.account(), Held { unfinished: 0, bytes: -bytes });
         self.fairness.leave(record.fairness);
+    }
+
+    /// Forgets the names of tasks that nothing refers to, of those behind `after`. Returns the last that it looked at,
+    /// if there are more.
+    pub(super) fn forget_names(&mut self, after: &str) -> Option<Arc<str>> {
+        let behind = (Bound::Excluded(Arc::from(after)), Bound::Unbounded);
+        let mut names = self.task_by_name.range::<Arc<str>, _>(behind);
+        let looked_at: Vec<_> = names
+            .by_ref()
+            .take(rules::NAMES_LOOKED_AT)
+            .map(|(name, task)| (Arc::clone(name), *task))
+            .collect();
+        let has_more = names.next().is_some();
+        for (name, task) in &looked_at {
+            let known = &self.tasks[*task];
+            let is_used = known.known_rule().says_something()
+                || known.mark.is_some()
+                || Status::ALL.into_iter().any(|status| known.counts.get(status) > 0)
+                || self.lanes.keys().any(|(of, _)| of == task);
+            if !is_used {
+                self.task_by_name.remove(name);
+                self.tasks[*task].rule = None;
+                self.free_tasks.push(*task);
+            }
+        }
+        looked_at.last().filter(|_| has_more).map(|(name, _)| Arc::clone(name))
     }
 }

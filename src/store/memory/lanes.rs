@@ -63,7 +63,22 @@ impl State {
         let old_mark =
             std::mem::replace(mark, new_mark).map(|mark| RuleMark { task: Arc::clone(name), ..mark });
         let replaced = stored.replace(rule.clone()).map(|old| ReplacedRule { old, mark: old_mark });
-        // Every lane of it is looked at by the next claim.
+        self.look_at_lanes(task, now);
+        replaced
+    }
+
+    /// Forgets a rule, if it is in force.
+    pub(super) fn drop_rule(&mut self, rule: &TaskRule, now: UnixMicros) {
+        let Some(&task) = self.task_by_name.get(&rule.task) else { return };
+        let known = &mut self.tasks[task];
+        if known.rule.as_ref() == Some(rule) {
+            (known.rule, known.mark) = (None, None);
+            self.look_at_lanes(task, now);
+        }
+    }
+
+    /// Has every lane of a task looked at by the next claim.
+    fn look_at_lanes(&mut self, task: usize, now: UnixMicros) {
         for ((_, key), lane) in self.lanes.iter_mut().filter(|((of, _), _)| *of == task) {
             if let Some(opens_at) = lane.opens_at.replace(now.0) {
                 self.opening.remove(&(opens_at, task, *key));
@@ -72,7 +87,6 @@ impl State {
             let moments = if lane.blocked.is_empty() { &mut self.fading } else { &mut self.opening };
             moments.insert((now.0, task, *key));
         }
-        replaced
     }
 
     pub(super) fn set_pause(&mut self, pause: &Pause) {

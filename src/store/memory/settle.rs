@@ -4,25 +4,35 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::{Record, Runner, State};
-use crate::model::{Event, InvocationId, RunnerId, Status, UnixMicros};
-use crate::store::rules;
+use crate::model::{Event, InvocationId, Outcome, RunnerId, Status, UnixMicros};
 use crate::store::{
     Applied, Bill, Cancel, Cancelled, EndKind, Ended, Heartbeat, Inventory, Lease, Receipt, Report,
 };
+use crate::store::{quota, rules};
 
 impl State {
-    pub(super) fn report(&mut self, report: &Report, now: UnixMicros, ended: &mut Vec<Ended>) -> Applied {
+    /// Applies a report. Returns also the failure that takes the place of an outcome for which there is no room.
+    pub(super) fn report(
+        &mut self,
+        report: &Report,
+        now: UnixMicros,
+        ended: &mut Vec<Ended>,
+    ) -> (Applied, Option<Outcome>) {
         // Each field by its name: a new one must decide what becomes of it.
         let Report { id, runner, attempt, observed: _, logs, progress, component_digest, end } = report;
         let Some(&seq) = self.by_id.get(id) else {
-            return Applied::Stale;
+            return (Applied::Stale, None);
         };
         let record = &mut self.records[seq];
         let mut steps = std::mem::take(&mut self.steps);
         if !record.is_owned_by(*runner, *attempt) || !rules::plan(record.status, report, &mut steps) {
             self.steps = steps;
-            return Applied::Stale;
+            return (Applied::Stale, None);
         }
+        let large = quota::large_outcome(report);
+        let no_room = large.and_then(|outcome| self.no_room(seq, outcome));
+        let no_room = no_room.filter(|_| rules::fail_instead(&mut steps));
+        let record = &mut self.records[seq];
         record.logs.extend_from_slice(logs);
         if let Some(progress) = progress {
             record.progress = Some(progress.clone());
@@ -45,6 +55,7 @@ impl State {
                 }
                 Some(end) => match &end.how {
                     EndKind::Final(outcome) => {
+                        let outcome = no_room.as_ref().unwrap_or(outcome);
                         self.finish(seq, at, event, to, outcome.clone());
                         self.end_children(*id, to, now, ended);
                     }
@@ -73,7 +84,7 @@ impl State {
             }
         }
         self.steps = steps;
-        Applied::Done
+        (Applied::Done, no_room)
     }
 
     /// Adds what an attempt used that somebody else ended.

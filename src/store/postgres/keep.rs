@@ -1,6 +1,7 @@
 //! Deadlines, and what is removed at last.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use const_format::formatcp;
 
@@ -8,9 +9,9 @@ use super::fault::Fault;
 use super::link::Ask;
 use super::sql::{PRESENT, column, read_heads, uuids};
 use super::work::Work;
-use crate::model::{Held, IdMap, IdSet, InvocationId, Status, UnixMicros};
+use crate::model::{DEFAULT_QUEUE, Held, IdMap, IdSet, InvocationId, Status, UnixMicros};
 use crate::store::columns::{HEAD_COLUMNS, OLD_COLUMNS, read_old};
-use crate::store::decide::{Ancestry, Old, Walk};
+use crate::store::decide::{Account, Ancestry, Old, Walk};
 use crate::store::value::Fields;
 use crate::store::{Prune, rules};
 
@@ -177,15 +178,16 @@ impl Work<'_> {
         let ask = Ask::new(
             "DELETE FROM @invocation WHERE seq = ANY(ARRAY( \
                  SELECT seq FROM @invocation WHERE seq = ANY($1) AND coalesce(place, '') = '' \
-                 ORDER BY seq FOR UPDATE SKIP LOCKED)) RETURNING seq, task, fairness_key",
+                 ORDER BY seq FOR UPDATE SKIP LOCKED)) RETURNING seq, task, fairness_key, payer, unkeyed",
         );
         let rows = self.link.ask_one(ask.with(seqs)).await?;
         let mut gone = Vec::with_capacity(rows.len());
         let mut holders = HashMap::with_capacity(rows.len());
         for row in &rows {
             let (seq, task, key): (i64, i64, i64) = (column(row, 0)?, column(row, 1)?, column(row, 2)?);
+            let (payer, unkeyed): (Option<Arc<str>>, bool) = (column(row, 3)?, column(row, 4)?);
             gone.push(seq);
-            holders.insert(seq, (task, key));
+            holders.insert(seq, (task, key, payer, unkeyed));
             self.state.moves.count(task, status, -1);
             self.state.fairness.release(key);
         }
@@ -199,11 +201,56 @@ impl Work<'_> {
         let answers = self.link.ask(deletes.map(|delete| Ask::new(delete).with(gone.clone())).into()).await?;
         for row in answers.iter().flatten() {
             let (seq, bytes): (i64, i64) = (column(row, 0)?, column(row, 1)?);
-            if let Some((task, key)) = holders.get(&seq) {
-                self.state.moves.store(*task, status, -bytes);
-                self.state.quotas.hold(*key, Held { unfinished: 0, bytes: -bytes });
+            if let Some((task, key, payer, unkeyed)) = holders.get(&seq) {
+                let (payer, unkeyed) = (payer.as_ref(), *unkeyed);
+                let account = Account { task: *task, status, fairness_key: *key, payer, unkeyed };
+                let change = Held { unfinished: 0, bytes: -bytes };
+                account.hold(change, &mut self.state.moves, &mut self.state.quotas);
             }
         }
         Ok(gone.len())
+    }
+
+    /// Forgets the names of tasks that nothing refers to, of those behind `after`. Nobody else uses the number of a
+    /// name, or folds the tally, meanwhile; what other transactions have not committed is of tasks that are counted.
+    pub(super) async fn forget_names(&mut self, after: &str) -> Result<(), Fault> {
+        // Without a rule a row says nothing but the name.
+        let names = Ask::new(formatcp!(
+            "SELECT key, name, (queue IS NULL OR queue = '{DEFAULT_QUEUE}') AND rule_by IS NULL \
+                 AND concurrency IS NULL AND rate IS NULL \
+             FROM @task WHERE name > $1 ORDER BY name LIMIT $2"
+        ));
+        let limit = rules::NAMES_LOOKED_AT + 1;
+        let rows = self.link.ask_one(names.with(after.to_owned()).with(limit as i64)).await?;
+        let looked_at = &rows[..rows.len().min(rules::NAMES_LOOKED_AT)];
+        if rows.len() == limit {
+            self.state.receipt.names_after = looked_at.last().map(|row| column(row, 1)).transpose()?;
+        }
+        let mut unused = Vec::new();
+        for row in looked_at {
+            let (task, says_nothing): (i64, bool) = (column(row, 0)?, column(row, 2)?);
+            if says_nothing && !self.state.moves.is_about(task) {
+                unused.push(task);
+            }
+        }
+        if unused.is_empty() {
+            return Ok(());
+        }
+        let used = Ask::new(
+            "SELECT task FROM @tally WHERE task = ANY($1) GROUP BY task HAVING sum(n) <> 0 \
+             UNION SELECT task FROM @lane WHERE task = ANY($1) UNION SELECT task FROM @start WHERE task = ANY($1)",
+        );
+        for row in self.link.ask_one(used.with(unused.clone())).await? {
+            let task: i64 = column(&row, 0)?;
+            unused.retain(|one| *one != task);
+        }
+        if !unused.is_empty() {
+            let tally = Ask::new("DELETE FROM @tally WHERE task = ANY($1)").with(unused.clone());
+            let names = Ask::new("DELETE FROM @task WHERE key = ANY($1)").with(unused);
+            let told = Ask::new("UPDATE @deployment SET forgotten = forgotten + 1");
+            self.link.ask(vec![tally, names, told]).await?;
+            self.names.forget();
+        }
+        Ok(())
     }
 }

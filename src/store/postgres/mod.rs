@@ -200,6 +200,7 @@ impl PostgresStore {
                 sender: &self.sender,
                 migration_lock: self.migration_lock,
                 usage_lock: self.migration_lock.wrapping_add(1),
+                names_lock: self.migration_lock.wrapping_add(2),
                 is_careful: conflicts > 0,
                 folds,
                 is_committing: &is_committing,

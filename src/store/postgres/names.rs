@@ -8,19 +8,30 @@ use super::fault::Fault;
 use super::link::{Ask, Link};
 use super::sql::{Arg, column};
 use crate::model::ComponentDigest;
+use crate::store::rules::NAMES_KEPT;
 use crate::store::value::Stored;
 
-/// The numbers that this process has met. Numbers never change once committed;
+/// The numbers that this process has met. Numbers do not change once committed, unless names are forgotten;
 /// after a transaction that was not, [`Names::forget`] all.
 #[derive(Default)]
 pub(super) struct Names {
     tasks: HashMap<Arc<str>, i64>,
     components: HashMap<ComponentDigest, i64>,
+    /// How often the store had forgotten names when these were met.
+    forgotten: i64,
 }
 
 impl Names {
     pub(super) fn forget(&mut self) {
-        *self = Self::default();
+        self.tasks.clear();
+        self.components.clear();
+    }
+
+    /// Forgets all if some process has had the store forget names since.
+    pub(super) fn check(&mut self, forgotten: i64) {
+        if std::mem::replace(&mut self.forgotten, forgotten) != forgotten {
+            self.forget();
+        }
     }
 
     /// Sees to it that tasks and components have numbers, which are drawn in this order.
@@ -30,6 +41,10 @@ impl Names {
         tasks: impl Iterator<Item = &'n Arc<str>>,
         digests: impl Iterator<Item = &'n ComponentDigest>,
     ) -> Result<(), Fault> {
+        // There may be far more names than a process needs.
+        if self.tasks.len() >= NAMES_KEPT || self.components.len() >= NAMES_KEPT {
+            self.forget();
+        }
         let known = "SELECT name, key FROM @task WHERE name = ANY($1)";
         let insert = "INSERT INTO @task (name) SELECT unnest($1) ON CONFLICT DO NOTHING";
         learn(link, &mut self.tasks, tasks, [known, insert], |task| task.to_string()).await?;

@@ -2,7 +2,7 @@
 //!
 //! Counts are read without a lock. What transactions add to those of a key is appended, and folded now and then.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use const_format::formatcp;
@@ -15,7 +15,7 @@ use super::work::Work;
 use crate::model::{Bucket, Held, HolderKind, Status};
 use crate::store::columns::{QUOTA, QUOTA_COLUMNS, quota_values, read_quota};
 use crate::store::value::Fields;
-use crate::store::{Holding, NewInvocation, QuotaRule, QuotaSection, RuleOrigin};
+use crate::store::{Batch, Holding, NewInvocation, QuotaRule, QuotaSection, RuleOrigin, quota};
 
 /// At most so many rows of full buckets, or of keys without counts, are removed in one transaction.
 const FORGOTTEN_AT_ONCE: i64 = 100;
@@ -32,10 +32,14 @@ const TASKS_OF: &str = "SELECT t.key, w.name FROM unnest($1) AS w(name) CROSS JO
      WHERE strpos(t.name, '::') > 0";
 
 /// The counts of the tasks of components, by the numbers of the tasks.
-const COUNTS_OF: &str = "SELECT y.task, coalesce(sum(y.n) FILTER (WHERE y.status = ANY($2)), 0)::bigint, \
+const COUNTS_OF: &str = "SELECT y.task, (coalesce(sum(y.n) FILTER (WHERE y.status = ANY($2)), 0) - sum(y.elsewhere))::bigint, \
          sum(y.bytes)::bigint FROM @tally y WHERE y.task = ANY(ARRAY( \
              SELECT t.key FROM unnest($1) AS w(name) CROSS JOIN LATERAL ( \
                  SELECT key FROM @task WHERE split_part(name, '::', 1) = w.name OFFSET 0) t)) GROUP BY y.task";
+
+/// What components pay for of others.
+const PAID_BY: &str = "SELECT component, sum(unfinished)::bigint, sum(bytes)::bigint FROM @paid \
+     WHERE component = ANY($1) GROUP BY component";
 
 /// The buckets of holders.
 const BUCKETS_OF: &str = "SELECT b.name, b.full_at FROM unnest($2) AS w(name) CROSS JOIN LATERAL ( \
@@ -50,6 +54,11 @@ const KEYS_OF: &str = "SELECT k.key, k.name, coalesce(c.unfinished, 0) + coalesc
      LEFT JOIN LATERAL (SELECT full_at FROM @bucket WHERE holder = $2 AND name = k.name OFFSET 0) b ON true \
      CROSS JOIN LATERAL (SELECT sum(unfinished)::bigint AS unfinished, sum(bytes)::bigint AS bytes \
                    FROM @key_change WHERE key = w.key) d";
+
+/// Whether a batch meets quotas: it submits something, or ends something with a large outcome.
+pub(super) fn are_needed(batch: &Batch) -> bool {
+    !batch.submits.is_empty() || batch.reports.iter().any(|report| quota::large_outcome(report).is_some())
+}
 
 /// Asks for the quotas in force.
 pub(super) fn ask_quotas() -> Ask<'static> {
@@ -67,16 +76,19 @@ pub(super) async fn quotas(link: &Link) -> Result<Vec<QuotaRule>, Fault> {
 pub(super) async fn holdings(link: &Link, holder: HolderKind) -> Result<Vec<Holding>, Fault> {
     let ask = match holder {
         HolderKind::Component => Ask::new(
-            "SELECT t.name, coalesce(sum(y.n) FILTER (WHERE y.status = ANY($2)), 0)::bigint, \
-             sum(y.bytes)::bigint, (SELECT full_at FROM @bucket WHERE holder = $1 \
-                 AND name = split_part(t.name, '::', 1)) \
-             FROM @tally y JOIN @task t ON t.key = ANY(ARRAY[y.task]) GROUP BY t.name ORDER BY t.name COLLATE \"C\"",
+            "SELECT c.name, c.unfinished, c.bytes, (SELECT full_at FROM @bucket WHERE holder = $1 \
+                 AND name = split_part(c.name, '::', 1)), c.is_paid FROM ( \
+                 SELECT t.name, (coalesce(sum(y.n) FILTER (WHERE y.status = ANY($2)), 0) - sum(y.elsewhere))::bigint \
+                     AS unfinished, sum(y.bytes)::bigint AS bytes, false AS is_paid \
+                 FROM @tally y JOIN @task t ON t.key = ANY(ARRAY[y.task]) GROUP BY t.name \
+                 UNION ALL SELECT component, sum(unfinished)::bigint, sum(bytes)::bigint, true \
+                 FROM @paid GROUP BY component) c",
         )
         .with(holder.as_str())
         .with(Status::unfinished().map(Status::as_str).collect::<Vec<_>>()),
         HolderKind::Key => Ask::new(
             "SELECT k.name, s.unfinished, s.bytes, \
-                 (SELECT full_at FROM @bucket WHERE holder = $1 AND name = k.name) FROM ( \
+                 (SELECT full_at FROM @bucket WHERE holder = $1 AND name = k.name), false FROM ( \
                  SELECT key, sum(unfinished)::bigint AS unfinished, sum(bytes)::bigint AS bytes FROM ( \
                      SELECT key, unfinished, bytes FROM @key_count UNION ALL \
                      SELECT key, unfinished, bytes FROM @key_change) c GROUP BY key) s \
@@ -84,17 +96,21 @@ pub(super) async fn holdings(link: &Link, holder: HolderKind) -> Result<Vec<Hold
         )
         .with(holder.as_str()),
     };
-    let (mut counted, mut buckets) = (Vec::new(), HashMap::new());
+    let (mut counted, mut paid, mut buckets) = (Vec::new(), Vec::new(), HashMap::new());
     for row in link.read(ask).await? {
         let name: String = column(&row, 0)?;
         let full_at: Option<i64> = column(&row, 3)?;
-        let component = crate::store::quota::component_of(&name);
-        let of = if holder == HolderKind::Component { component.unwrap_or_default() } else { &name };
+        let is_paid: bool = column(&row, 4)?;
+        let of = match holder {
+            HolderKind::Component if !is_paid => crate::store::quota::component_of(&name).unwrap_or_default(),
+            _ => &name,
+        };
         buckets.insert(of.to_owned(), Bucket { full_at: full_at.unwrap_or(0) });
-        counted.push((name, Held { unfinished: column(&row, 1)?, bytes: column(&row, 2)? }));
+        let counts = if is_paid { &mut paid } else { &mut counted };
+        counts.push((name, Held { unfinished: column(&row, 1)?, bytes: column(&row, 2)? }));
     }
     if holder == HolderKind::Component {
-        counted = Holding::of_components(counted);
+        counted = Holding::of_components(counted, paid);
     }
     counted.retain(|(_, held)| *held != Held::default());
     let holding = |(name, held): (String, Held)| {
@@ -132,11 +148,43 @@ impl Work<'_> {
     pub(super) async fn load_counts(&mut self, submits: &[NewInvocation]) -> Result<(), Fault> {
         let components: Vec<&str> = self.state.components_to_meter(submits).into_iter().collect();
         let keys: Vec<i64> = self.state.keys_to_meter(submits).into_iter().collect();
+        self.load_counts_of(components, keys).await
+    }
+
+    /// Loads the counts that the quotas for the large outcomes of a batch look at.
+    pub(super) async fn load_counts_for_outcomes(&mut self, batch: &Batch) -> Result<(), Fault> {
+        if !quota::bounds_bytes(&self.state.quotas.rules) {
+            return Ok(());
+        }
+        let large = batch.reports.iter().filter(|report| quota::large_outcome(report).is_some());
+        let heads: Vec<_> = large.filter_map(|report| self.state.heads.get(&report.id)).collect();
+        if heads.is_empty() {
+            return Ok(());
+        }
+        let names = Ask::new("SELECT key, name FROM @task WHERE key = ANY($1)");
+        let names = names.with(heads.iter().map(|head| head.task).collect::<Vec<_>>());
+        let payers = heads.iter().filter_map(|head| head.payer.as_deref());
+        let mut components: BTreeSet<String> = payers.map(str::to_owned).collect();
+        let mut keys: BTreeSet<i64> =
+            heads.iter().filter(|head| !head.unkeyed).map(|head| head.fairness_key).collect();
+        for row in self.link.ask_one(names).await? {
+            let (task, name): (i64, String) = (column(&row, 0)?, column(&row, 1)?);
+            self.state.quotas.learn_task(task, &name);
+            components.extend(quota::component_of(&name).map(str::to_owned));
+        }
+        components.retain(|name| !self.state.quotas.meters_component(name));
+        keys.retain(|key| !self.state.quotas.meters_key(*key));
+        let components = components.iter().map(String::as_str).collect();
+        self.load_counts_of(components, keys.into_iter().collect()).await
+    }
+
+    async fn load_counts_of(&mut self, components: Vec<&str>, keys: Vec<i64>) -> Result<(), Fault> {
         let mut asks = Vec::new();
         if !components.is_empty() {
             let unfinished = Status::unfinished().map(Status::as_str).collect::<Vec<_>>();
             asks.push(Ask::new(TASKS_OF).with(components.clone()));
             asks.push(Ask::new(COUNTS_OF).with(components.clone()).with(unfinished));
+            asks.push(Ask::new(PAID_BY).with(components.clone()));
             asks.push(Ask::new(BUCKETS_OF).with(HolderKind::Component.as_str()).with(components.clone()));
         }
         if !keys.is_empty() {
@@ -155,6 +203,13 @@ impl Work<'_> {
                 let change = Held { unfinished: column(&row, 1)?, bytes: column(&row, 2)? };
                 if let Some(component) = tasks.get(&column(&row, 0)?) {
                     held.entry(component).or_default().add(change);
+                }
+            }
+            for row in next() {
+                let component: String = column(&row, 0)?;
+                let change = Held { unfinished: column(&row, 1)?, bytes: column(&row, 2)? };
+                if let Some(name) = components.iter().find(|name| **name == component) {
+                    held.entry(name).or_default().add(change);
                 }
             }
             let read = |row| Ok((column(row, 0)?, Bucket { full_at: column(row, 1)? }));
@@ -188,6 +243,16 @@ impl Work<'_> {
                     .with(held.values().map(|change| change.bytes).collect::<Vec<_>>()),
             );
         }
+        let paid = self.state.quotas.take_paid();
+        if !paid.is_empty() {
+            let ask =
+                Ask::new("INSERT INTO @paid (component, unfinished, bytes) SELECT * FROM unnest($1, $2, $3)");
+            asks.push(
+                ask.with(paid.keys().map(ToString::to_string).collect::<Vec<_>>())
+                    .with(paid.values().map(|change| change.unfinished).collect::<Vec<_>>())
+                    .with(paid.values().map(|change| change.bytes).collect::<Vec<_>>()),
+            );
+        }
         let taken = self.state.quotas.take_taken();
         if taken.is_empty() {
             return;
@@ -214,8 +279,15 @@ impl Work<'_> {
     }
 }
 
-/// The statements that fold the changes to the counts of keys. Whoever comes second has nothing left to fold.
+/// The statements that fold the changes to the counts of keys and payers. Whoever comes second has nothing left to fold.
 pub(super) fn fold_counts(asks: &mut Vec<Ask<'_>>) {
+    asks.push(Ask::new(
+        "WITH gone AS (DELETE FROM @paid WHERE ctid = ANY(ARRAY( \
+             SELECT ctid FROM @paid FOR UPDATE SKIP LOCKED)) RETURNING component, unfinished, bytes) \
+         INSERT INTO @paid (component, unfinished, bytes) \
+         SELECT component, sum(unfinished)::bigint, sum(bytes)::bigint FROM gone GROUP BY component \
+         HAVING sum(unfinished) <> 0 OR sum(bytes) <> 0",
+    ));
     asks.push(Ask::new(
         "WITH gone AS (DELETE FROM @key_change WHERE ctid = ANY(ARRAY( \
              SELECT ctid FROM @key_change FOR UPDATE SKIP LOCKED)) RETURNING key, unfinished, bytes) \

@@ -18,6 +18,12 @@ use crate::store::setting::PauseKind;
 use crate::store::value::Fields;
 use crate::store::{Adoption, Batch, PauseTarget, ReplacedRule, RuleMark, RuleOrigin, TaskRule};
 
+/// Takes the rule of a task away.
+static DROP_RULE: LazyLock<String> = LazyLock::new(|| {
+    let set = RULE.iter().map(|(name, _)| format!("{name} = NULL"));
+    format!("UPDATE @task SET {} WHERE key = $1", set.collect::<Vec<_>>().join(", "))
+});
+
 /// Gives a task another rule.
 static SET_RULE: LazyLock<String> = LazyLock::new(|| {
     let set = RULE.iter().zip(2..).map(|((name, _), number)| format!("{name} = ${number}"));
@@ -184,6 +190,17 @@ pub(super) fn read_what_holds(
     Ok((rules, !next().is_empty()))
 }
 
+/// The statement that reads what is known of some tasks.
+macro_rules! select {
+    ($which:literal) => {
+        formatcp!(
+            "SELECT t.key, t.queue IS NOT NULL, t.rule_by IS NOT NULL, {RULE_COLUMNS}, {MARK_COLUMNS} \
+             FROM @task t WHERE {which}",
+            which = $which
+        )
+    };
+}
+
 impl Work<'_> {
     /// Takes over what configurations say.
     ///
@@ -193,25 +210,18 @@ impl Work<'_> {
     /// what is known already, and must not wait for anybody to do so.
     pub(super) async fn set_rules(&mut self, batch: &Batch) -> Result<(), Fault> {
         self.state.is_news |= !batch.pauses.is_empty();
+        for rule in &batch.dropped_rules {
+            self.drop_rule(rule).await?;
+        }
         let by = batch.rules_by.as_ref();
-        let sure = batch.rules.iter().map(|rule| (rule, false));
         let mut said: BTreeMap<i64, Vec<(&TaskRule, bool)>> = BTreeMap::new();
-        for (rule, only_if_new) in sure.chain(batch.default_rules.iter().map(|rule| (rule, true))) {
+        for (rule, only_if_new) in batch.said_rules() {
             said.entry(self.names.task(&rule.task)?).or_default().push((rule, only_if_new));
         }
         if said.is_empty() {
             return Ok(());
         }
-        macro_rules! select {
-            ($which:literal) => {
-                formatcp!(
-                    "SELECT t.key, t.queue IS NOT NULL, t.rule_by IS NOT NULL, {RULE_COLUMNS}, {MARK_COLUMNS} \
-                     FROM @task t WHERE t.key = {which}",
-                    which = $which
-                )
-            };
-        }
-        let ask = Ask::new(select!("ANY($1)"));
+        let ask = Ask::new(select!("t.key = ANY($1)"));
         let rows = self.link.ask_one(ask.with(said.keys().copied().collect::<Vec<_>>())).await?;
         for row in &rows {
             let known = Known::read(row)?;
@@ -223,7 +233,7 @@ impl Work<'_> {
         }
         for (task, rules) in said {
             // It may have changed before the lock was there.
-            let rows = self.link.ask_one(Ask::new(select!("$1 FOR UPDATE")).with(task)).await?;
+            let rows = self.link.ask_one(Ask::new(select!("t.key = $1 FOR UPDATE")).with(task)).await?;
             let row = rows.first().ok_or_else(|| Fault::Damaged(format!("task {task} is gone")))?;
             let known = Known::read(row)?;
             // A rule of a process that only submits has no origin.
@@ -257,10 +267,27 @@ impl Work<'_> {
             self.link.ask_one(write).await?;
             return Ok(());
         }
-        // Every lane of it is looked at by the next claims.
+        self.write_rule(task, write, LaneRule::of(new)).await
+    }
+
+    /// Forgets a rule, if it is in force.
+    async fn drop_rule(&mut self, rule: &TaskRule) -> Result<(), Fault> {
+        let ask = Ask::new(select!("t.name = $1 FOR UPDATE")).with(rule.task.to_string());
+        let rows = self.link.ask_one(ask).await?;
+        let known = rows.first().map(Known::read).transpose()?;
+        match known.filter(|known| known.rule.as_ref() == Some(rule)) {
+            Some(Known { task, .. }) => {
+                self.write_rule(task, Ask::new(&DROP_RULE).with(task), LaneRule::default()).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Writes another rule of a task. Every lane of it is looked at by the next claims.
+    async fn write_rule(&mut self, task: i64, write: Ask<'_>, rule: LaneRule) -> Result<(), Fault> {
         let open = Ask::new("UPDATE @lane SET opens_at = $2 WHERE task = $1");
         self.link.ask(vec![write, open.with(task).with(self.state.now.0)]).await?;
-        self.state.lanes.rules.insert(task, LaneRule::of(new));
+        self.state.lanes.rules.insert(task, rule);
         self.state.is_news = true;
         Ok(())
     }

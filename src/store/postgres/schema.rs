@@ -2,13 +2,14 @@
 
 /// Each takes a database from the version that is its index to the next one.
 /// Released migrations never change.
-pub(super) const MIGRATIONS: [&str; 6] = [
+pub(super) const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0001_invocations.sql"),
     include_str!("migrations/0002_components.sql"),
     include_str!("migrations/0003_usage.sql"),
     include_str!("migrations/0004_checks.sql"),
     include_str!("migrations/0005_host_memory.sql"),
     include_str!("migrations/0006_plugins_and_fairness.sql"),
+    include_str!("migrations/0007_names_and_payers.sql"),
 ];
 
 /// The version that this program writes.

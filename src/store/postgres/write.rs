@@ -50,6 +50,9 @@ pub(super) struct Surroundings<'a> {
     pub(super) migration_lock: i64,
     /// The lock of whoever adds up the usage.
     pub(super) usage_lock: i64,
+    /// The lock that whoever forgets names takes alone, and that is shared by all who use numbers of names that they
+    /// know, or fold the tally.
+    pub(super) names_lock: i64,
     /// Whether an id that exists already is to be expected.
     pub(super) is_careful: bool,
     /// Whether the tally and the usage are to be folded.
@@ -100,6 +103,7 @@ async fn transact(
             Step::Submit => work.submit(&batch.submits).await?,
             Step::Attempts => {
                 work.lock_descendants(work.state.doomed_parents(batch)).await?;
+                work.load_counts_for_outcomes(batch).await?;
                 let names = &*work.names;
                 work.state.apply_attempts(batch, |digest| names.component(digest))?;
             }
@@ -115,6 +119,7 @@ async fn transact(
             }
             Step::Prune(prune) => work.prune(prune).await?,
             Step::PruneUsage(age) => work.prune_usage(age).await?,
+            Step::ForgetNames(after) => work.forget_names(after).await?,
         }
     }
     let claimer = batch.claim.as_ref().map(|request| request.runner);
@@ -133,6 +138,12 @@ impl<'a> Work<'a> {
             place.link.begin(),
             Ask::new("SELECT pg_advisory_xact_lock_shared($1)").with(place.migration_lock),
         ];
+        // Before any row is locked: whoever forgets names waits for all of these, and for nothing else.
+        if batch.forget_names.is_some() {
+            asks.push(Ask::new("SELECT pg_advisory_xact_lock($1)").with(place.names_lock));
+        } else if place.folds || speaks_of_names(batch) {
+            asks.push(Ask::new("SELECT pg_advisory_xact_lock_shared($1)").with(place.names_lock));
+        }
         let mut adopted = Vec::new();
         if !batch.adoptions.is_empty() {
             // Before anything that the batch names is looked up by the full id.
@@ -170,7 +181,8 @@ impl<'a> Work<'a> {
         }
         let looks = Looks::ask(place.is_careful, batch, &mut asks);
         let keys = Keys::ask(batch, &mut asks);
-        if !batch.submits.is_empty() {
+        let needs_quotas = quotas::are_needed(batch);
+        if needs_quotas {
             asks.push(quotas::ask_quotas());
         }
         rules::ask_what_holds(batch, &mut asks);
@@ -183,7 +195,8 @@ impl<'a> Work<'a> {
         // Read when everything is locked: time does not go back from one
         // transaction on an invocation to the next.
         asks.push(Ask::new(formatcp!(
-            "SELECT {SERVER_TIME}, version, (SELECT now FROM @fairness_clock) FROM @schema_version"
+            "SELECT {SERVER_TIME}, version, (SELECT now FROM @fairness_clock), \
+                 (SELECT forgotten FROM @deployment) FROM @schema_version"
         )));
         asks.push(keep::look_for_overdue(fixed));
         asks.push(cascade::look_for_rest());
@@ -197,7 +210,7 @@ impl<'a> Work<'a> {
         let mut fairness = Fairness::default();
         fairness.late = round.late.clone();
         let (missing, weights) = keys.read(&mut fairness.keys, &mut fairness.by_name, &mut next)?;
-        let quotas = if batch.submits.is_empty() { Vec::new() } else { quotas::read_quotas(&next())? };
+        let quotas = if needs_quotas { quotas::read_quotas(&next())? } else { Vec::new() };
         let (lane_rules, has_pauses) = rules::read_what_holds(batch, &mut next)?;
         let due = claim.is_some().then(|| [next(), next(), next()]);
         let state = next().pop().ok_or_else(|| Fault::Damaged("it has no version".to_owned()))?;
@@ -212,6 +225,7 @@ impl<'a> Work<'a> {
             None => column(&state, 0)?,
         };
         fairness.clock = column(&state, 2)?;
+        names.check(column(&state, 3)?);
         let mut state = State::new(now, rows.len() + batch.submits.len());
         state.may_expire = has_overdue;
         state.may_cascade = may_cascade;
@@ -254,8 +268,8 @@ impl<'a> Work<'a> {
     /// Gives numbers to the tasks and components that the batch names, except those that only orphans name.
     async fn learn_names(&mut self, batch: &Batch) -> Result<(), Fault> {
         let submits: Vec<_> = batch.submits.iter().filter(|new| !self.state.is_orphan(new)).collect();
-        let rules = batch.rules.iter().chain(&batch.default_rules);
-        let tasks = rules.map(|rule| &rule.task).chain(submits.iter().map(|new| &new.task));
+        let rules = batch.said_rules();
+        let tasks = rules.map(|(rule, _)| &rule.task).chain(submits.iter().map(|new| &new.task));
         let digests = submits.iter().map(|new| &new.component_digest);
         let digests =
             digests.chain(batch.reports.iter().filter_map(|report| report.component_digest.as_ref()));
@@ -277,23 +291,25 @@ impl<'a> Work<'a> {
         self.write_counts(&mut asks);
         let tally = self.state.moves.take_tally();
         if !tally.is_empty() {
-            let insert = "INSERT INTO @tally (task, status, n, bytes) SELECT * FROM unnest($1, $2, $3, $4)";
+            let insert = "INSERT INTO @tally (task, status, n, bytes, elsewhere) \
+                          SELECT * FROM unnest($1, $2, $3, $4, $5)";
             let ask = Ask::new(insert);
             asks.push(
                 ask.with(tally.iter().map(|((task, _), _)| *task).collect::<Vec<_>>())
                     .with(tally.iter().map(|((_, status), _)| status.as_str()).collect::<Vec<_>>())
                     .with(tally.iter().map(|(_, change)| change.n).collect::<Vec<_>>())
-                    .with(tally.iter().map(|(_, change)| change.bytes).collect::<Vec<_>>()),
+                    .with(tally.iter().map(|(_, change)| change.bytes).collect::<Vec<_>>())
+                    .with(tally.iter().map(|(_, change)| change.elsewhere).collect::<Vec<_>>()),
             );
         }
         if place.folds {
             // Whoever comes second while it is folded has nothing left to fold.
             asks.push(Ask::new(
                 "WITH gone AS (DELETE FROM @tally WHERE ctid = ANY(ARRAY( \
-                     SELECT ctid FROM @tally FOR UPDATE SKIP LOCKED)) RETURNING task, status, n, bytes) \
-                 INSERT INTO @tally (task, status, n, bytes) \
-                 SELECT task, status, sum(n)::bigint, sum(bytes)::bigint FROM gone GROUP BY task, status \
-                 HAVING sum(n) <> 0 OR sum(bytes) <> 0",
+                     SELECT ctid FROM @tally FOR UPDATE SKIP LOCKED)) RETURNING task, status, n, bytes, elsewhere) \
+                 INSERT INTO @tally (task, status, n, bytes, elsewhere) \
+                 SELECT task, status, sum(n)::bigint, sum(bytes)::bigint, sum(elsewhere)::bigint \
+                 FROM gone GROUP BY task, status HAVING sum(n) <> 0 OR sum(bytes) <> 0 OR sum(elsewhere) <> 0",
             ));
             quotas::fold_counts(&mut asks);
             asks.push(usage::ask_to_fold(place.usage_lock));
@@ -329,6 +345,13 @@ impl<'a> Work<'a> {
         self.round.late = self.state.fairness.late;
         Ok(self.state.receipt)
     }
+}
+
+/// Whether a batch needs numbers of tasks.
+fn speaks_of_names(batch: &Batch) -> bool {
+    let Batch { adoptions, rules, default_rules, dropped_rules, submits, .. } = batch;
+    let rules = rules.iter().chain(default_rules).chain(dropped_rules);
+    !(adoptions.is_empty() && submits.is_empty()) || rules.count() > 0
 }
 
 /// Asks how the invocations moved last that there are bills of.

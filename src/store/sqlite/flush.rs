@@ -152,11 +152,12 @@ impl Work<'_> {
 
     pub(super) fn write_tally(&mut self) -> rusqlite::Result<()> {
         let mut write = self.sql.prepare_cached(
-            "INSERT INTO tally (task, status, n, bytes) VALUES (?1, ?2, ?3, ?4) \
-             ON CONFLICT DO UPDATE SET n = n + excluded.n, bytes = bytes + excluded.bytes",
+            "INSERT INTO tally (task, status, n, bytes, elsewhere) VALUES (?1, ?2, ?3, ?4, ?5) \
+             ON CONFLICT DO UPDATE SET n = n + excluded.n, bytes = bytes + excluded.bytes, \
+                 elsewhere = elsewhere + excluded.elsewhere",
         )?;
         for ((task, status), change) in self.state.moves.take_tally() {
-            write.execute(params![task, bound(status), change.n, change.bytes])?;
+            write.execute(params![task, bound(status), change.n, change.bytes, change.elsewhere])?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Deadlines, and what is removed at last.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use const_format::formatcp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -8,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::fault::Fault;
 use super::sql::{bound, column};
 use super::work::Work;
-use crate::model::{Held, InvocationId, Status, UnixMicros};
+use crate::model::{DEFAULT_QUEUE, Held, InvocationId, Status, UnixMicros};
 use crate::store::columns::{HEAD_COLUMNS, OLD_COLUMNS, read_old};
 use crate::store::decide::{Ancestry, Old, Walk};
 use crate::store::value::Fields;
@@ -159,10 +160,45 @@ impl Work<'_> {
         ] {
             self.sql.prepare_cached(delete)?.execute([old.seq])?;
         }
-        self.state.moves.store(old.task, status, -bytes);
-        self.state.quotas.hold(old.fairness_key, Held { unfinished: 0, bytes: -bytes });
+        let change = Held { unfinished: 0, bytes: -bytes };
+        old.account(status).hold(change, &mut self.state.moves, &mut self.state.quotas);
         self.state.moves.count(old.task, status, -1);
         self.state.fairness.release(old.fairness_key);
+        Ok(())
+    }
+
+    /// Forgets the names of tasks that nothing refers to, of those behind `after`.
+    pub(super) fn forget_names(&mut self, after: &str) -> rusqlite::Result<()> {
+        // Without a rule a row says nothing but the name.
+        let mut select = self.sql.prepare_cached(formatcp!(
+            "SELECT t.key, t.name, \
+                 (t.queue IS NULL OR t.queue = '{DEFAULT_QUEUE}') AND t.rule_by IS NULL \
+                 AND t.concurrency IS NULL AND t.rate IS NULL \
+                 AND NOT EXISTS (SELECT 1 FROM tally y WHERE y.task = t.key AND y.n <> 0) \
+                 AND NOT EXISTS (SELECT 1 FROM lane l WHERE l.task = t.key) \
+                 AND NOT EXISTS (SELECT 1 FROM start s WHERE s.task = t.key) \
+             FROM task t WHERE t.name > ?1 ORDER BY t.name LIMIT ?2"
+        ))?;
+        let limit = rules::NAMES_LOOKED_AT + 1;
+        let mut found = select
+            .query_map(params![after, limit as i64], |row| Ok((row.get(0)?, column(row, 1)?, row.get(2)?)))?
+            .collect::<rusqlite::Result<Vec<(i64, Arc<str>, bool)>>>()?;
+        let has_more = found.len() == limit;
+        found.truncate(rules::NAMES_LOOKED_AT);
+        let mut forgotten = 0;
+        for (task, ..) in
+            found.iter().filter(|(task, _, is_unused)| *is_unused && !self.state.moves.is_about(*task))
+        {
+            for delete in ["DELETE FROM tally WHERE task = ?1", "DELETE FROM task WHERE key = ?1"] {
+                self.sql.prepare_cached(delete)?.execute([task])?;
+            }
+            forgotten += 1;
+        }
+        if forgotten > 0 {
+            self.sql.prepare_cached("UPDATE deployment SET forgotten = forgotten + 1")?.execute([])?;
+            self.names.forget();
+        }
+        self.state.receipt.names_after = found.pop().filter(|_| has_more).map(|(_, name, _)| name);
         Ok(())
     }
 }

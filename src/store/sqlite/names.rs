@@ -8,19 +8,33 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::sql::column;
 use crate::model::{ComponentDigest, TaskId};
+use crate::store::rules::NAMES_KEPT;
 use crate::store::value::{Stored, Value};
 
-/// The numbers that this process has met. Numbers never change once committed;
+/// The numbers that this process has met. Numbers do not change once committed, unless names are forgotten;
 /// after a transaction that was not, [`Names::forget`] all.
 #[derive(Default)]
 pub(super) struct Names {
     tasks: Numbers<Arc<str>>,
     components: Numbers<ComponentDigest>,
+    /// How often the store had forgotten names when these were met.
+    forgotten: i64,
 }
 
 impl Names {
     pub(super) fn forget(&mut self) {
-        *self = Self::default();
+        self.tasks = Numbers::default();
+        self.components = Numbers::default();
+    }
+
+    /// Forgets all if some process has had the store forget names since: their numbers may be those of others now.
+    pub(super) fn check(&mut self, sql: &Connection) -> rusqlite::Result<()> {
+        let forgotten =
+            sql.prepare_cached("SELECT forgotten FROM deployment")?.query_row([], |row| row.get(0))?;
+        if std::mem::replace(&mut self.forgotten, forgotten) != forgotten {
+            self.forget();
+        }
+        Ok(())
     }
 
     /// The number of a task, drawn now if it has none.
@@ -90,17 +104,24 @@ where
             Some(key) => key,
             None => sql.prepare_cached(insert)?.insert([Value::from(name)])?,
         };
-        self.keys.insert(name.clone(), key);
-        self.names.insert(key, name.clone());
+        self.keep(name.clone(), key);
         Ok(key)
+    }
+
+    /// Keeps a number. There may be far more names than a process needs: with too many it starts anew.
+    fn keep(&mut self, name: K, key: i64) {
+        if self.names.len() >= NAMES_KEPT {
+            *self = Self::default();
+        }
+        self.keys.insert(name.clone(), key);
+        self.names.insert(key, name);
     }
 
     fn name(&mut self, sql: &Connection, key: i64, select: &str) -> rusqlite::Result<&K> {
         // Not an entry: it would need the key's slot while the other map changes.
         if !self.names.contains_key(&key) {
             let name: K = sql.prepare_cached(select)?.query_row([key], |row| column(row, 0))?;
-            self.keys.insert(name.clone(), key);
-            self.names.insert(key, name);
+            self.keep(name, key);
         }
         self.names.get(&key).ok_or(rusqlite::Error::QueryReturnedNoRows)
     }

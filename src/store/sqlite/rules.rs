@@ -15,6 +15,12 @@ use crate::store::setting::PauseKind;
 use crate::store::value::{Fields, Value};
 use crate::store::{Adoption, Pause, PauseTarget, ReplacedRule, RuleMark, RuleOrigin, TaskRule, TaskSet};
 
+/// Takes the rule of a task away.
+static DROP_RULE: LazyLock<String> = LazyLock::new(|| {
+    let set = RULE.iter().map(|(name, _)| format!("{name} = NULL"));
+    format!("UPDATE task SET {} WHERE key = ?1", set.collect::<Vec<_>>().join(", "))
+});
+
 /// Gives a task another rule.
 static SET_RULE: LazyLock<String> = LazyLock::new(|| {
     let set = RULE.iter().zip(2..).map(|((name, _), number)| format!("{name} = ?{number}"));
@@ -124,7 +130,22 @@ impl Work<'_> {
             return Ok(());
         }
         self.state.receipt.replaced.extend(stored.map(|old| ReplacedRule { old, mark }));
-        self.state.lanes.rules.insert(task, LaneRule::of(new));
+        self.note_rule(task, LaneRule::of(new))
+    }
+
+    /// Forgets a rule, if it is in force.
+    pub(super) fn drop_rule(&mut self, rule: &TaskRule) -> rusqlite::Result<()> {
+        let Some(task) = self.names.known_task(self.sql, &rule.task)? else { return Ok(()) };
+        if rule_of(self.sql, task)?.0.as_ref() != Some(rule) {
+            return Ok(());
+        }
+        self.sql.prepare_cached(&DROP_RULE)?.execute([task])?;
+        self.note_rule(task, LaneRule::default())
+    }
+
+    /// Notes that a task has another rule.
+    fn note_rule(&mut self, task: i64, rule: LaneRule) -> rusqlite::Result<()> {
+        self.state.lanes.rules.insert(task, rule);
         // Every lane of it is looked at by the next claims.
         self.sql
             .prepare_cached("UPDATE lane SET opens_at = ?2 WHERE task = ?1")?

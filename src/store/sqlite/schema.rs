@@ -9,7 +9,7 @@ pub(super) const APPLICATION_ID: i32 = 0x7277_7273;
 
 /// Each takes a database from the version that is its index to the next one.
 /// Released migrations never change.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("migrations/0001_invocations.sql"),
     include_str!("migrations/0002_deadlines_and_retention.sql"),
     include_str!("migrations/0003_rules.sql"),
@@ -18,13 +18,14 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("migrations/0006_checks.sql"),
     include_str!("migrations/0007_host_memory.sql"),
     include_str!("migrations/0008_plugins_and_fairness.sql"),
+    include_str!("migrations/0009_names_and_payers.sql"),
 ];
 
 /// The version that this program writes.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 
 /// The tables of [`VERSION`], each with the name of its key.
-pub(super) const TABLES: [(&str, &str); 23] = [
+pub(super) const TABLES: [(&str, &str); 24] = [
     ("task", "rowid"),
     ("component", "rowid"),
     ("pushed", "rowid"),
@@ -47,6 +48,7 @@ pub(super) const TABLES: [(&str, &str); 23] = [
     ("fairness_clock", "rowid"),
     ("quota", "1"),
     ("bucket", "1"),
+    ("paid", "1"),
     ("usage", "1"),
 ];
 

@@ -58,6 +58,7 @@ fn transact(
     // Dropped on an error, it rolls back.
     let transaction = sql.transaction_with_behavior(TransactionBehavior::Immediate)?;
     schema::check(&transaction)?;
+    names.check(&transaction)?;
     // Read when nobody else can write any more: time does not go back from one
     // transaction to the next.
     let now = clock.now();
@@ -78,13 +79,12 @@ impl<'a> Work<'a> {
         for step in steps(batch) {
             match step {
                 Step::SetRules => {
-                    batch
-                        .rules
-                        .iter()
-                        .try_for_each(|rule| self.set_rule(rule, false, batch.rules_by.as_ref()))?;
-                    batch.default_rules.iter().try_for_each(|rule| self.set_rule(rule, true, None))?;
-                    batch.weights.iter().try_for_each(|weights| self.set_weights(weights))?;
                     let by = batch.rules_by.as_ref();
+                    batch.dropped_rules.iter().try_for_each(|rule| self.drop_rule(rule))?;
+                    for (rule, only_if_new) in batch.said_rules() {
+                        self.set_rule(rule, only_if_new, by.filter(|_| !only_if_new))?;
+                    }
+                    batch.weights.iter().try_for_each(|weights| self.set_weights(weights))?;
                     batch.quotas.iter().try_for_each(|quotas| self.set_quotas(quotas, by))?;
                     batch.pauses.iter().try_for_each(|pause| self.set_pause(pause))?;
                 }
@@ -92,6 +92,7 @@ impl<'a> Work<'a> {
                 Step::Submit => self.submit(&batch.submits, is_careful)?,
                 Step::Attempts => {
                     self.load_descendants(self.state.doomed_parents(batch))?;
+                    self.load_counts_for_outcomes(batch)?;
                     self.load_keys_of_retries(batch)?;
                     let (sql, names) = (self.sql, &mut *self.names);
                     let component = |digest| -> Result<i64, Fault> { Ok(names.component_key(sql, digest)?) };
@@ -109,6 +110,7 @@ impl<'a> Work<'a> {
                 }
                 Step::Prune(prune) => self.prune(prune)?,
                 Step::PruneUsage(age) => self.prune_usage(age)?,
+                Step::ForgetNames(after) => self.forget_names(after)?,
             }
         }
         self.state.close_receipt();

@@ -97,6 +97,8 @@ fn life(n: u8, kind: Kind, arguments: &[u64], steps: &[(Reason, u8, i64)], outco
         priority: 0,
         key: None,
         fairness_key: "k".into(),
+        payer: None,
+        unkeyed: false,
         labels: Arc::default(),
         limits: SubmitLimits::default(),
         callers: Callers::default(),

@@ -320,7 +320,18 @@ fn a_component_is_pushed_by_name_and_file_with_labels_and_removed() {
         assert_eq!(listed[0]["labels"], json!({ "customer": "7", "plan": "free" }));
         assert!(listed[0]["functions"].to_string().contains("fib"), "{listed:?}");
         assert!(listed[0]["pushed_at"].is_string());
-        assert!(machine.run(&["component", "list"]).expect(0).stdout().contains("customer=7 plan=free"));
+        let table = machine.run(&["component", "list"]).expect(0);
+        assert!(table.stdout().contains("customer=7 plan=free") && table.stdout().contains("newest, in use"));
+        // The next push keeps them, unless it says something itself.
+        let (newer, _) = version_of("fib", &ground, 7);
+        let newer = newer.display().to_string();
+        let labels_after = |flags: &[&str]| {
+            machine.run(&[&["component", "push", "customer-7", &newer][..], flags].concat()).expect(0);
+            machine.run(&["component", "list", "--json"]).expect(0).json_lines()[0]["labels"].clone()
+        };
+        assert_eq!(labels_after(&[]), json!({ "customer": "7", "plan": "free" }));
+        assert_eq!(labels_after(&["--label", "plan=paid"]), json!({ "plan": "paid" }));
+        assert_eq!(labels_after(&["--no-label"]), json!(null));
         // Submitted invocations are finished, and no more are taken.
         let id = machine.submit(&["customer-7::fib", "[6]"]);
         let output = machine.run(&["component", "remove", "customer-7", "--json"]).expect(0).json();
@@ -466,6 +477,73 @@ fn a_runner_that_has_nothing_configured_overwrites_no_rules() {
         assert!(before.contains("slow"), "{before}");
         Machine::new(&store, "").run_all();
         assert_eq!(queues(), before);
+    }
+}
+
+/// The names of tasks that a store has, whatever it knows of them.
+fn names(machine: &Machine) -> Vec<String> {
+    let queues = machine.run(&["queues", "--all", "--json"]).expect(0).json_lines();
+    let names = queues.iter().filter_map(|one| Some(one["task"].as_str()?.to_owned()));
+    names.filter(|name| name.starts_with("customer-")).collect()
+}
+
+#[test]
+fn nothing_is_left_of_a_component_that_was_pushed_called_and_removed() {
+    let ground = Sandbox::new();
+    for store in stores(&ground) {
+        let machine = Machine::new(&store, "[component.\"customer-*\"]\n");
+        let push = |guest_name: &str| {
+            let path = guest(guest_name).display().to_string();
+            machine.run(&["component", "push", "customer-eve", &path]).expect(0);
+        };
+        push("echo");
+        let mut runner = machine.command(&["start"]).spawn();
+        runner.wait_for_stderr("the runner has started");
+        machine
+            .run(&["component", "push", "customer-eve", &guest("fib").display().to_string(), "--wait"])
+            .expect(0);
+        assert_eq!(names(&machine), [""; 0], "a name is for what was submitted");
+        let id = machine.submit(&["customer-eve::fib", "[6]", "--wait"]);
+        assert_eq!(id, "8");
+        let [called] = <[String; 1]>::try_from(names(&machine)).expect("one");
+        assert!(called.starts_with("customer-eve::") && called.ends_with("fib"), "{called}");
+        machine.run(&["component", "remove", "customer-eve"]).expect(0);
+        machine.run(&["prune", "--older-than", "0s"]).expect(0);
+        assert_eq!(names(&machine), [""; 0]);
+        runner.signal(rustix::process::Signal::TERM);
+        runner.wait().expect(0);
+    }
+}
+
+#[test]
+fn the_rules_of_a_pattern_go_with_the_tasks_of_its_components() {
+    let ground = Sandbox::new();
+    for store in stores(&ground) {
+        let machine = Machine::new(
+            &store,
+            "[component.\"customer-*\"]\n[component.\"customer-*\".concurrency]\nlimit = 2\n",
+        );
+        let mut runner = machine.command(&["start"]).spawn();
+        runner.wait_for_stderr("the runner has started");
+        let push = |guest_name: &str| {
+            let path = guest(guest_name).display().to_string();
+            machine.run(&["component", "push", "customer-eve", &path, "--wait"]).expect(0);
+        };
+        let prunes_to = |what: &str| {
+            eventually(what, || {
+                machine.run(&["prune", "--older-than", "0s"]).expect(0);
+                names(&machine).iter().all(|name| !what.is_empty() && name.contains(what))
+            });
+        };
+        push("echo");
+        eventually("the rules are told", || names(&machine).iter().any(|name| name.contains("hello")));
+        push("fib");
+        eventually("the rules are told", || names(&machine).iter().any(|name| name.contains("fib")));
+        prunes_to("fib");
+        machine.run(&["component", "remove", "customer-eve"]).expect(0);
+        prunes_to("");
+        runner.signal(rustix::process::Signal::TERM);
+        runner.wait().expect(0);
     }
 }
 

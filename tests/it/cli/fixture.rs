@@ -50,6 +50,7 @@ impl Fixture {
     pub fn submit_child(&self, parent: InvocationId, index: u32) -> InvocationId {
         let child_of = ChildOf {
             parent,
+            task: TASKS[0].into(),
             root: parent,
             depth: 1,
             index,

@@ -101,6 +101,48 @@ fn a_project_gets_what_it_imports() {
     assert!(!path("demo-math").exists());
 }
 
+/// The bytes of `adder` with another name of a function, so that it exports the same interface with other contents.
+fn other_adder() -> Vec<u8> {
+    let mut bytes = fs::read(guest("adder")).expect("the guest is there");
+    let (old, new) = (b"add-vectors", b"sub-vectors");
+    let mut places = (0..bytes.len() - old.len()).collect::<Vec<_>>();
+    places.retain(|at| bytes[*at..].starts_with(old));
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at..at + new.len()].copy_from_slice(new);
+    }
+    bytes
+}
+
+#[test]
+fn a_push_changes_nothing_of_the_wit_of_a_configured_component() {
+    let setup = Setup::with(&["adder"], "[component.\"customer-*\"]\n");
+    setup.sandbox.write("eve.wasm", other_adder());
+    setup.run(["component", "push", "customer-eve", "eve.wasm"]).expect(0);
+    let output = setup.run(["wit", "--output", "out"]).expect(0);
+    assert_eq!(output.stdout(), "out/demo-calc/add.wit\n");
+    says(&output.stderr, &["`demo:calc/add@0.1.0` of `customer-eve` is left out"]);
+    says(&read(&setup.path().join("out/demo-calc/add.wit")), &["add-vectors"]);
+    setup
+        .sandbox
+        .write("mine/wit/world.wit", "package local:mine;\nworld mine { import demo:calc/add@0.1.0; }\n");
+    setup.run(["wit", "deps", "mine"]).expect(0);
+    says(&read(&setup.path().join("mine/wit/deps/demo-calc/add.wit")), &["add-vectors"]);
+    // It is there for those who ask for it.
+    let asked = setup.run(["wit", "customer-eve", "--output", "other"]).expect(0);
+    assert!(asked.stderr.is_empty(), "{asked:?}");
+    says(&read(&setup.path().join("other/demo-calc/add.wit")), &["sub-vectors"]);
+    // Of two that were pushed nobody knows which is meant.
+    setup.run(["component", "push", "customer-anna", &guest("adder").display().to_string()]).expect(0);
+    setup.configure(&[], "[component.\"customer-*\"]\n");
+    let refused = setup.run(["wit", "--output", "third"]).expect(78);
+    says(
+        &refused.stderr,
+        &["`third/demo-calc/add.wit` would be of two components", "`customer-anna`", "`customer-eve`"],
+    );
+    assert!(!setup.path().join("third").exists());
+}
+
 #[test]
 fn a_provider_that_is_missing_or_not_the_only_one_is_told() {
     let setup = Setup::new(&["adder"]);

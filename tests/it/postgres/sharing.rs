@@ -17,7 +17,8 @@ use run_wasm_runner::store::{
 
 use super::{LONG, open, try_open};
 use crate::store_contract::harness::{
-    assert_store_is_consistent, child_of, new, request, tasks, usage_query, value,
+    assert_numbers_are_drawn_again, assert_store_is_consistent, child_of, new, request, tasks, usage_query,
+    value,
 };
 use crate::support::database::{Cluster, shared};
 
@@ -441,6 +442,12 @@ fn rules_that_the_store_knows_are_written_again_without_a_lock() {
     drop(held);
     thread.join().expect("no panic");
     assert_eq!(answer.expect("it waits for nobody").expect("it commits"), 1);
+}
+
+#[test]
+fn a_process_does_not_use_the_number_of_a_name_that_another_one_has_had_forgotten() {
+    let url = shared().url();
+    assert_numbers_are_drawn_again(&*open(&url), &*open(&url));
 }
 
 #[test]

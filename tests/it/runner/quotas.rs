@@ -84,6 +84,34 @@ fn a_guest_is_refused_with_the_limit_and_the_name_of_the_quota() {
     assert_eq!(quota_of(&site, "workflow")["unfinished"], json!(0));
 }
 
+fn a_guest_fills_the_quota_of_its_own_component(url: Option<&str>) {
+    let sections = "[component.workflow.quota]\nunfinished = 5\n[component.fib.quota]\nunfinished = 2\n";
+    let site = url.map_or_else(|| Site::with_sections(sections), |url| Site::on_with_sections(url, sections));
+    start_once(&site);
+    // Four of another's task beside the parent: its own quota, and not the other's, which is 2.
+    let id = site.submit("fan-out", json!(["fib", "[1]", 4]));
+    site.run_all(&[]);
+    assert_eq!(site.value(id), json!(4));
+    let id = site.submit("fan-out", json!(["fib", "[1]", 7]));
+    site.run_all(&[]);
+    let output = site.run(["result", &id.to_string()]).expect(1);
+    assert_refused(
+        &output,
+        "limit: the component `workflow` has 5 unfinished invocations (quota `unfinished`: 5)",
+    );
+    assert_eq!(quota_of(&site, "workflow")["unfinished"], json!(0));
+}
+
+#[test]
+fn a_guest_fills_the_quota_of_its_own_component_on_sqlite() {
+    a_guest_fills_the_quota_of_its_own_component(None);
+}
+
+#[test]
+fn a_guest_fills_the_quota_of_its_own_component_on_postgres() {
+    a_guest_fills_the_quota_of_its_own_component(Some(&shared().url()));
+}
+
 #[test]
 fn a_fairness_key_has_a_quota_of_its_own() {
     let site =
@@ -108,6 +136,24 @@ fn a_fairness_key_has_a_quota_of_its_own() {
     assert_refused(&submit("trial-1", "[\"a\"]").expect(4), "(quota `stored-bytes`: 1.0 KiB)");
     site.run(["prune", "--older-than", "0s"]).expect(0);
     submit("trial-1", "[\"a\"]").expect(0);
+}
+
+#[test]
+fn a_value_that_has_no_room_is_a_failure_for_whoever_awaits_it() {
+    let site = Site::with_sections("[component.workflow.quota]\nstored-bytes = \"50KiB\"\n");
+    start_once(&site);
+    let long = json!(["x".repeat(15 << 10)]);
+    let first = site.submit("identity", long.clone());
+    site.run_all(&[]);
+    assert_eq!(site.status(first)["status"], "succeeded");
+    let mut second = site.command(["submit", "identity", &long.to_string(), "--wait"]);
+    second = second.patience(std::time::Duration::from_secs(60));
+    let running = site.start(&[]);
+    let output = second.run().expect(4);
+    assert_refused(&output, "there is no room for its outcome of 15.0 KiB");
+    assert_refused(&output, "(quota `stored-bytes`: 50.0 KiB)");
+    running.signal(rustix::process::Signal::TERM);
+    running.wait().expect(0);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use run_wasm_runner::model::{
     LogEntry, LogStream, Outcome, Reason, RunnerId, Status, Transition, UnixMicros, Usage, UsageSums,
 };
 use run_wasm_runner::store::{
-    Applied, AttemptEnd, Batch, Cancel, Cancelled, ChildOf, ClaimRequest, EndKind, Filter, Heartbeat, LookUp,
-    NewInvocation, Receipt, Report, Store, Submitted, TaskSet, UsageBy, UsageQuery,
+    Applied, AttemptEnd, Batch, Cancel, Cancelled, ChildOf, ClaimRequest, EndKind, Filter, Heartbeat, Keep,
+    LookUp, NewInvocation, Prune, Receipt, Report, Store, Submitted, TaskSet, UsageBy, UsageQuery,
 };
 
 use crate::support::clock::TestClock;
@@ -40,6 +40,7 @@ pub fn child_of(parent: &Claim, index: u32) -> NewInvocation {
     NewInvocation {
         child_of: Some(ChildOf {
             parent: parent.id,
+            task: Arc::clone(&parent.task),
             root: parent.root,
             depth: parent.depth + 1,
             index,
@@ -305,9 +306,11 @@ fn assert_counts_are_right(store: &dyn Store, all: &[Option<Invocation>]) {
             unfinished: i64::from(!one.status.is_final()),
             bytes: i64::try_from(arguments + outcome).unwrap(),
         };
-        let component = one.task.split_once("::").map(|(name, _)| (HolderKind::Component, name.to_owned()));
-        let key = (HolderKind::Key, one.fairness_key.to_string());
-        for holder in component.into_iter().chain([key]) {
+        let of_task = one.task.split_once("::").map(|(name, _)| name.to_owned());
+        let component = one.payer.as_ref().map(ToString::to_string).or(of_task);
+        let component = component.map(|name| (HolderKind::Component, name));
+        let key = (!one.unkeyed).then(|| (HolderKind::Key, one.fairness_key.to_string()));
+        for holder in component.into_iter().chain(key) {
             counted.entry(holder).or_default().add(held);
         }
     }
@@ -382,4 +385,40 @@ pub fn assert_store_is_consistent(store: &dyn Store) {
         let released = history.iter().filter(|step| step.reason == Reason::Released).count();
         assert_eq!(claims - released, invocation.attempt as usize, "{id}");
     }
+}
+
+/// Forgets the name of a task in one process whose number another one knows, and uses it there.
+pub fn assert_numbers_are_drawn_again(one: &dyn Store, other: &dyn Store) {
+    let commit = |store: &dyn Store, batch: Batch| store.commit(&batch).expect("the store takes a batch");
+    let forget = || Batch { forget_names: Some("".into()), ..Batch::default() };
+    let submit = |task: &str| Batch { submits: vec![new(task)], ..Batch::default() };
+    let remove_finals = || {
+        let keep = |status| Keep { status, age: Some(Duration::ZERO), count: None, at_least: 0 };
+        let finals = Status::ALL.into_iter().filter(|status| status.is_final());
+        let prune = Prune {
+            keep: finals.map(keep).collect(),
+            max: 100,
+            after: None,
+            tasks: None,
+            only_counts: false,
+        };
+        Batch { prune: Some(prune), ..Batch::default() }
+    };
+    let cancel = |id| Cancel { id, by: None, message: "enough".to_owned() };
+    let batch = submit("eve::once");
+    let id = batch.submits[0].id;
+    commit(other, batch);
+    commit(one, Batch { cancels: vec![cancel(id)], ..Batch::default() });
+    commit(one, remove_finals());
+    commit(one, forget());
+    assert!(one.rules().unwrap().iter().all(|rule| &*rule.task != "eve::once"));
+    // The number may be that of another task by now.
+    commit(one, submit("anna::first"));
+    commit(other, submit("eve::once"));
+    let tasks: Vec<_> = one.list(&everything()).unwrap().iter().map(|one| one.task.to_string()).collect();
+    assert!(
+        tasks.contains(&"eve::once".to_owned()) && tasks.contains(&"anna::first".to_owned()),
+        "{tasks:?}"
+    );
+    assert_store_is_consistent(other);
 }

@@ -140,6 +140,13 @@ contract! {
     a_quota_of_keys_is_for_each_key_with_its_children
     the_most_exact_quota_holds_alone
     quotas_stay_until_a_configuration_says_others
+    a_guest_fills_the_quota_of_its_own_component_and_not_another_one
+    detached_children_do_not_fill_the_quota_of_a_key
+    an_outcome_that_has_no_room_is_a_failure
+    a_rule_that_says_nothing_makes_no_name
+    a_name_is_forgotten_when_nothing_refers_to_it
+    names_are_looked_at_a_thousand_at_a_time
+    a_rule_is_dropped_only_if_it_is_in_force
     a_quota_holds_for_what_was_there_before_it
     what_exists_is_answered_although_a_quota_is_full
     claims_missing_from_an_inventory_are_released

@@ -524,6 +524,8 @@ impl World {
             submits: submits.clone(),
             prune: plan.prune.as_ref().map(|prune| self.prune(prune)),
             prune_usage: None,
+            forget_names: None,
+            dropped_rules: Vec::new(),
             pushes: Vec::new(),
             removals: Vec::new(),
             answers: Vec::new(),

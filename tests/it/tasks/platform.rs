@@ -1,9 +1,10 @@
 //! The platform of `guest-tasks/platform`: plugins that are pushed while a runner runs, called by name.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::cli::{Output, Sandbox};
 use crate::support::database::shared;
@@ -241,6 +242,18 @@ fn a_push_that_can_not_be_used_takes_no_working_version_away() {
     let digests: Vec<_> = list.iter().map(|one| one["digest"].as_str().expect("a digest")).collect();
     let (newer, older) = (digests[0], digests[1]);
     runner.wait_for_stderr(&format!("component `cust-anna`: the pushed version {newer} can't be used: "));
+    // So says the list, as soon as the runner has answered.
+    let standing = || -> Vec<Value> {
+        let list = place.run(["component", "list", "--json"]).expect(0).json_lines();
+        list.iter().map(|one| json!([one["in_use"], one["refused"].is_string()])).collect()
+    };
+    let until = Instant::now() + Duration::from_secs(30);
+    while standing()[0] != json!([false, true]) {
+        assert!(Instant::now() < until, "{:?}", standing());
+    }
+    assert_eq!(standing(), [json!([false, true]), json!([true, false])]);
+    let table = place.run(["component", "list"]).expect(0);
+    assert!(table.stdout().contains("newest, refused: ") && table.stdout().contains("in use"), "{table:?}");
     // Another process finds the same version, and so does a runner that starts now.
     let output = transform();
     assert_eq!(output.json(), "HELLO");

@@ -213,6 +213,34 @@ fn old_usage_is_removed_at_once_and_then_hourly() {
 }
 
 #[test]
+fn names_are_looked_at_in_parts_and_then_hourly() {
+    let mut bench = Bench::with(RunnerOptions { forgets_names: true, ..RunnerOptions::default() });
+    let hour = Duration::from_secs(3600);
+    // The name at which a part begins; what a transaction of 10 ms answered, and how long after it the next is due.
+    for (after, answer, pause) in [
+        ("", Some(Some("b")), Duration::from_millis(30)),
+        ("b", None, Duration::from_secs(60)),
+        ("b", Some(None), hour),
+        ("", Some(None), hour),
+    ] {
+        let (began, now) = (bench.now, bench.now + Duration::from_millis(10));
+        let (view, mut batch) = (view!(bench), Batch::default());
+        let duty = &mut bench.ledger.duties[2].1;
+        duty.plan(&view, &mut batch);
+        assert_eq!(batch.forget_names.as_deref(), Some(after), "{answer:?}");
+        match answer {
+            Some(names_after) => {
+                let receipt = Receipt { names_after: names_after.map(Into::into), ..Receipt::default() };
+                duty.settle(&batch, &receipt, began, now);
+            }
+            None => duty.fail(&batch, began, now),
+        }
+        assert_eq!(duty.next_due(Stage::Working), Some(now + pause), "{answer:?}");
+        bench.now = now + pause;
+    }
+}
+
+#[test]
 fn a_runner_claims_ahead_what_its_slots_get_through_soon() {
     let micros = Duration::from_micros;
     let slices = [None, Some(Duration::from_secs(1)), Some(micros(5000)), Some(micros(1)), Some(micros(0))];

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use run_wasm_runner::model::{
-    Claim, Glob, Held, HolderKind, InvocationId, OverQuota, Quota, QuotaKind, Rate, RunnerId,
+    Claim, FailureKind, Glob, Held, HolderKind, InvocationId, Outcome, OverQuota, Quota, QuotaKind, Rate,
+    RunnerId, Status,
 };
 use run_wasm_runner::store::{
     Batch, ClaimRequest, EndKind, Keep, NewInvocation, Prune, QuotaSection, RuleOrigin, Submitted,
 };
 
-use super::super::harness::{Bench, child_of, detached, failure, new, request, tasks, value};
+use super::super::harness::{Bench, child_of, detached, failure, new, request, tasks, text, value};
 use super::SECOND;
 
 const TASK: &str = "acme::a:b/c.d";
@@ -165,7 +166,7 @@ pub fn a_quota_of_keys_is_for_each_key_with_its_children(bench: &Bench) {
     let parent_claim = claim(bench);
     assert_eq!(parent_claim.id, parent);
     let child = |index| NewInvocation { task: OTHER_TASK.into(), ..child_of(&parent_claim, index) };
-    bench.create(detached(child(0)));
+    bench.create(child(0));
     let over = (Key, "customer 1".to_owned(), QuotaKind::Unfinished);
     assert_eq!(refused(bench, child(1)), over);
     assert_eq!(refused(bench, of_key("customer 1")), over);
@@ -272,4 +273,117 @@ pub fn what_exists_is_answered_although_a_quota_is_full(bench: &Bench) {
     let again = of_key("again");
     bench.create(again.clone());
     assert_eq!(bench.submit_one(again.clone()), Submitted::Existing(again.id));
+}
+
+/// A child of a task, in the tree of a claimed invocation.
+fn child_for(parent: &Claim, index: u32, task: &str) -> NewInvocation {
+    NewInvocation { task: task.into(), ..child_of(parent, index) }
+}
+
+pub fn a_guest_fills_the_quota_of_its_own_component_and_not_another_one(bench: &Bench) {
+    use HolderKind::Component;
+    let quota = Quota { stored_bytes: Some(1_000), ..unfinished(3) };
+    set(bench, Component, &[("customer-*", quota)]);
+    let claim = |task: &str| {
+        let asked = ClaimRequest { tasks: tasks(&[task]), ..request(RunnerId::generate(), 1) };
+        bench.claim(asked).claimed.remove(0)
+    };
+    bench.create(new("customer-eve::a"));
+    let eve = claim("customer-eve::a");
+    let of_anna = |index| detached(child_for(&eve, index, "customer-anna::a"));
+    let far = |index| NewInvocation { delay: 1_000_000 * SECOND, ..of_anna(index) };
+    let children = [0, 1].map(|index| bench.create(far(index)));
+    let over = (Component, "customer-eve".to_owned(), QuotaKind::Unfinished);
+    assert_eq!(refused(bench, far(2)), over);
+    assert_eq!(held(bench, Component, "customer-eve"), Held { unfinished: 3, bytes: 9 });
+    assert_eq!(held(bench, Component, "customer-anna"), Held::default());
+    assert_eq!(bench.get(children[0]).payer.as_deref(), Some("customer-eve"));
+    // Anna has all of hers, and those whose component has no quota fill it.
+    bench.create(new("boss::a"));
+    let boss = claim("boss::a");
+    (0..3).for_each(|index| create(bench, child_for(&boss, index, "customer-anna::a")));
+    let of_boss = child_for(&boss, 3, "customer-anna::a");
+    assert_eq!(refused(bench, of_boss), (Component, "customer-anna".to_owned(), QuotaKind::Unfinished));
+    assert_eq!(held(bench, Component, "boss").unfinished, 1);
+    // What ends goes off where it went on, with its bytes when it is removed.
+    bench.cancel(children[0]);
+    assert_eq!(held(bench, Component, "customer-eve").unfinished, 2);
+    assert_eq!(held(bench, Component, "customer-anna"), Held { unfinished: 3, bytes: 9 });
+    set(bench, Component, &[]);
+    bench.cancel(children[1]);
+    bench.succeed(&eve);
+    bench.succeed(&boss);
+    assert_eq!(held(bench, Component, "customer-anna").unfinished, 0);
+    prune_all(bench);
+    for name in ["customer-eve", "customer-anna", "boss"] {
+        assert_eq!(held(bench, Component, name), Held::default(), "{name}");
+    }
+}
+
+pub fn detached_children_do_not_fill_the_quota_of_a_key(bench: &Bench) {
+    use HolderKind::Key;
+    set(bench, Key, &[("*", unfinished(3))]);
+    bench.create(of_key("anna"));
+    let request = claim(bench);
+    let aside = bench.create(detached(child_for(&request, 0, OTHER_TASK)));
+    bench.create(child_for(&request, 1, TASK));
+    assert_eq!(held(bench, Key, "anna").unfinished, 2, "its child, and not the detached one");
+    // Nor does what is below that.
+    let below = claim_of(bench, aside);
+    (0..5).for_each(|index| create(bench, child_for(&below, index, "c::d")));
+    assert_eq!(held(bench, Key, "anna").unfinished, 2);
+    assert_eq!(&*bench.get(aside).fairness_key, "anna", "its turns are the key's all the same");
+    bench.create(child_for(&request, 2, TASK));
+    let over = (Key, "anna".to_owned(), QuotaKind::Unfinished);
+    assert_eq!(refused(bench, child_for(&request, 3, TASK)), over);
+    bench.succeed(&below);
+    bench.succeed(&request);
+    assert_eq!(held(bench, Key, "anna").unfinished, 0);
+    prune_all(bench);
+    assert_eq!(held(bench, Key, "anna"), Held::default());
+}
+
+fn claim_of(bench: &Bench, id: InvocationId) -> Claim {
+    let asked = ClaimRequest {
+        awaited: vec![id],
+        only_awaited: true,
+        tasks: tasks(&[TASK, OTHER_TASK]),
+        ..request(RunnerId::generate(), 1)
+    };
+    bench.claim(asked).claimed.remove(0)
+}
+
+pub fn an_outcome_that_has_no_room_is_a_failure(bench: &Bench) {
+    use HolderKind::{Component, Key};
+    let large = |bytes: usize| value(&format!("\"{}\"", "x".repeat(bytes - 2)));
+    let end = |claim: &Claim, outcome| bench.end(claim, EndKind::Final(outcome)).no_room;
+    set(bench, Component, &[("acme", stored(20_000))]);
+    let all: Vec<_> = (0..4).map(|_| bench.create(new(TASK))).collect();
+    let claims: Vec<_> = all.iter().map(|_| claim(bench)).collect();
+    assert!(end(&claims[0], large(15_000)).is_empty(), "there is room");
+    // In one batch with another that takes the last room.
+    let reports = vec![
+        bench.ended(&claims[1], EndKind::Final(large(4_900))),
+        bench.ended(&claims[2], EndKind::Final(large(5_000))),
+    ];
+    let receipt = bench.commit(Batch { reports, ..Batch::default() });
+    let [(1, Outcome::Failure(failure))] = &receipt.no_room[..] else { panic!("{:?}", receipt.no_room) };
+    assert_eq!(failure.kind, FailureKind::LimitExceeded);
+    let told = "there is no room for its outcome of 4.9 KiB: the component `acme` has 19.4 KiB of arguments and \
+                outcomes stored (quota `stored-bytes`: 19.5 KiB)";
+    assert_eq!(failure.message, told);
+    let stored_one = bench.get(all[2]);
+    assert_eq!(stored_one.status, Status::Failed);
+    assert_eq!(stored_one.outcome.as_ref().map(text), Some(text(&receipt.no_room[0].1)));
+    // What is small is always stored, and so is what nobody bounds.
+    assert!(end(&claims[3], large(4_000)).is_empty());
+    assert!(held(bench, Component, "acme").bytes > 20_000);
+    let other = |key: &str| {
+        bench.create(NewInvocation { fairness_key: Some("anna".into()), ..new("other::a:b/c.d") });
+        set(bench, Key, &[(key, stored(5_000))]);
+        let asked = ClaimRequest { tasks: tasks(&["other::a:b/c.d"]), ..request(RunnerId::generate(), 1) };
+        bench.claim(asked).claimed.remove(0)
+    };
+    assert_eq!(end(&other("anna"), large(6_000)).len(), 1, "the quota of its key");
+    assert!(end(&other("bob"), large(6_000)).is_empty());
 }
