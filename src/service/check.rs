@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::components::left_out_sentences;
 use super::{CheckDocument, ProblemDocument, Service, ServiceError};
@@ -75,8 +76,8 @@ impl Service {
         })
     }
 
-    /// Lists the rules in the store that contradict those of the configuration. A store that does not exist or can't be
-    /// read has none.
+    /// Lists the rules in the store that contradict those of the configuration, or that its next start takes away. A store
+    /// that does not exist has none.
     fn contradictions(&self, library: &Library) -> Vec<ProblemDocument> {
         let read = || {
             let access = self.existing()?;
@@ -84,7 +85,13 @@ impl Service {
             let counts: HashMap<_, _> = store.unfinished_by_task()?.into_iter().collect();
             Ok::<_, ServiceError>((store.rules()?, store.rule_marks()?, store.paused()?, counts))
         };
-        let Ok((rules, marks, paused, unfinished)) = read() else { return Vec::new() };
+        let (rules, marks, paused, unfinished) = match read() {
+            Ok(read) => read,
+            Err(error) => {
+                let message = format!("nothing was compared with the rules in the store: {error}");
+                return vec![ProblemDocument { message, hint: None }];
+            }
+        };
         let own = library.tasks().iter().map(|task| TaskRule::new(&task.id, &task.options.rules));
         let own: Vec<_> = own.collect();
         let marks: HashMap<_, _> = marks.iter().map(|mark| (&mark.task, mark)).collect();
@@ -114,6 +121,22 @@ impl Service {
                 hint: Some(format!("`run-wasm-runner pause --queue {queue}` or `pause --task` holds them back")),
             })
         });
-        pairs.chain(left).collect()
+        let file = self.config().file.as_ref().map(|file| file.display().to_string());
+        let said_before = |task: &Arc<str>| {
+            marks.get(task).is_some_and(|mark| mark.by.config.as_deref() == file.as_deref())
+        };
+        let silent: HashMap<_, _> =
+            own.iter().filter(|own| !own.says_something()).map(|own| (&own.task, own)).collect();
+        let taken_away = rules.iter().filter(|stored| {
+            stored.says_something() && silent.contains_key(&stored.task) && said_before(&stored.task)
+        });
+        let taken_away = taken_away.map(|stored| ProblemDocument {
+            message: format!(
+                "task `{}`: the store has rules ({stored}) that this configuration set, and has no more",
+                stored.task
+            ),
+            hint: Some("the next runner that starts with this configuration takes them away".to_owned()),
+        });
+        pairs.chain(left).chain(taken_away).collect()
     }
 }

@@ -1,10 +1,21 @@
 //! Rules and pauses: what configurations and operators say of tasks.
 
-use crate::store::{PauseTarget, RuleOrigin, TaskRule, TaskSet};
+use crate::store::{PauseTarget, RuleMark, RuleOrigin, TaskRule, TaskSet};
 
-/// Whether what somebody says of a task takes over from what is `known`.
-pub fn takes_over(known: Option<&TaskRule>, new: &TaskRule, only_if_new: bool) -> bool {
-    known.is_none_or(|known| !only_if_new && known != new)
+/// Whether what `by` says of a task takes over from what is `known`. A configuration that says nothing takes only its
+/// own rules away: those that it set before.
+pub fn takes_over(
+    known: Option<&TaskRule>,
+    mark: Option<&RuleMark>,
+    new: &TaskRule,
+    only_if_new: bool,
+    by: Option<&RuleOrigin>,
+) -> bool {
+    let sets_or_owns = || {
+        let is_own = |by: &RuleOrigin| mark.is_some_and(|mark| mark.by.config == by.config);
+        new.says_something() || by.is_none_or(is_own)
+    };
+    known.is_none_or(|known| !only_if_new && known != new && sets_or_owns())
 }
 
 /// Whether `by` becomes the origin of a rule that is in force and has none: its configuration says the same.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Seq, State, Task};
 use crate::model::{Blocked, Event, InvocationId, Rate, RuleKey, UnixMicros};
+use crate::store::decide::takes_over;
 use crate::store::rules::{self, LaneRule, Place, SKIPPED_AT_ONCE};
 use crate::store::{
     NewInvocation, Pause, PauseTarget, Receipt, ReplacedRule, RuleMark, RuleOrigin, TaskRule,
@@ -57,7 +58,7 @@ impl State {
             }
             return None;
         }
-        if only_if_new && stored.is_some() {
+        if !takes_over(stored.as_ref(), mark.as_ref(), rule, only_if_new, by) {
             return None;
         }
         let old_mark =

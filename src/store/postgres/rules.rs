@@ -58,10 +58,15 @@ impl Known {
 
 /// Returns the rule that a task gets when these are said of it, one after another, each
 /// perhaps only if nothing was said before; `None` if it stays what it is.
-fn changes<'r>(known: Option<&TaskRule>, said: &[(&'r TaskRule, bool)]) -> Option<&'r TaskRule> {
+fn changes<'r>(
+    known: &Known,
+    said: &[(&'r TaskRule, bool)],
+    by: Option<&RuleOrigin>,
+) -> Option<&'r TaskRule> {
+    let (known, mark) = (known.rule.as_ref(), known.mark.as_ref());
     let mut becomes: Option<&'r TaskRule> = None;
     for (rule, only_if_new) in said {
-        if takes_over(becomes.or(known), rule, *only_if_new) {
+        if takes_over(becomes.or(known), mark, rule, *only_if_new, by) {
             becomes = Some(*rule);
         }
     }
@@ -227,7 +232,7 @@ impl Work<'_> {
             let known = Known::read(row)?;
             said.retain(|key, rules| {
                 *key != known.task
-                    || changes(known.rule.as_ref(), rules).is_some()
+                    || changes(&known, rules, by).is_some()
                     || known.marked_now(rules, by).is_some()
             });
         }
@@ -238,7 +243,7 @@ impl Work<'_> {
             let known = Known::read(row)?;
             // A rule of a process that only submits has no origin.
             let is_of_runner = |new: &TaskRule| rules.iter().any(|(rule, only)| !only && *rule == new);
-            if let Some(rule) = changes(known.rule.as_ref(), &rules) {
+            if let Some(rule) = changes(&known, &rules, by) {
                 self.set_rule(task, rule, by.filter(|_| is_of_runner(rule)), true).await?;
                 let replaced = known.rule.map(|old| ReplacedRule { old, mark: known.mark });
                 self.state.receipt.replaced.extend(replaced);

@@ -119,7 +119,7 @@ impl Work<'_> {
     ) -> rusqlite::Result<()> {
         let task = self.names.task_key(self.sql, &new.task)?;
         let (stored, mark) = rule_of(self.sql, task)?;
-        let is_change = takes_over(stored.as_ref(), new, only_if_new);
+        let is_change = takes_over(stored.as_ref(), mark.as_ref(), new, only_if_new, by);
         if !is_change && !is_marked_now(stored.as_ref(), mark.is_some(), new, by) {
             return Ok(());
         }

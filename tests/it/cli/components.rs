@@ -197,7 +197,9 @@ fn a_configured_component_that_is_not_pushed_waits_for_its_push() {
             output
         };
         let tell_of_fib = || {
-            waits(&["submit", "echo::hello", "[\"you\"]"], 0);
+            // A submit for another component has nothing to do with it.
+            let output = machine.run(&["submit", "echo::hello", "[\"you\"]"]).expect(0);
+            assert!(!output.stderr.contains("fib"), "{output:?}");
             waits(&["start", "--until-idle"], 0);
             waits(&["tasks"], 0);
             let checked = waits(&["check"], 0);
@@ -477,6 +479,57 @@ fn a_runner_that_has_nothing_configured_overwrites_no_rules() {
         assert!(before.contains("slow"), "{before}");
         Machine::new(&store, "").run_all();
         assert_eq!(queues(), before);
+        // Nor does one that names the component, and says nothing of its rules.
+        let bare = configured("fib", &guest("fib"), "");
+        let other = Machine::new(&store, &bare);
+        let checked = other.run(&["check"]).expect(0);
+        assert!(!checked.stderr.contains("rules"), "{checked:?}");
+        other.run_all();
+        assert_eq!(queues(), before);
+        // The configuration that set them takes them away, and says so before.
+        here.sandbox.write("wasm-runner.toml", &bare);
+        let checked = here.run(&["check"]).expect(0);
+        assert!(checked.stderr.contains("that this configuration set, and has no more"), "{checked:?}");
+        here.run_all();
+        assert!(!queues().contains("slow"), "{}", queues());
+    }
+}
+
+#[test]
+fn a_task_that_nothing_has_is_an_error_however_it_is_written() {
+    let ground = Sandbox::new();
+    for store in stores(&ground) {
+        let machine = Machine::new(&store, &configured("fib", &guest("fib"), ""));
+        machine.run(&["submit", "fib", "[3]"]).expect(0);
+        let url_only = Machine::new(&store, "");
+        for (machine, name) in
+            [(&machine, "fib::demo:fib/api.fob"), (&machine, "demo:fib/fub"), (&url_only, "fib::fob")]
+        {
+            for command in [&["list", "--task", name][..], &["cancel", "--dry-run", "--task", name]] {
+                let output = machine.run(command).expect(2);
+                assert!(output.stderr.contains(&format!("unknown task `{name}`")), "{output:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_submit_that_waits_says_why_nothing_happens() {
+    let ground = Sandbox::new();
+    for store in stores(&ground) {
+        let machine = Machine::new(&store, &configured("fib", &guest("fib"), ""));
+        for (expected, resumes) in [("a runner must be there to run it", false), ("paused", true)] {
+            if resumes {
+                machine.run(&["pause", "--task", "fib"]).expect(0);
+            }
+            let mut waits = machine.command(&["submit", "--wait", "fib", "[3]"]).spawn();
+            waits.wait_for_stderr(expected);
+            if resumes {
+                machine.run(&["resume", "--task", "fib"]).expect(0);
+            }
+            machine.run_all();
+            assert_eq!(waits.wait().expect(0).stdout().trim(), "2");
+        }
     }
 }
 
