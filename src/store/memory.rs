@@ -822,7 +822,8 @@ impl State {
         }
         let record = &self.records[seq];
         if rules::has_turn(record.place) {
-            self.fairness.refund(record.fairness, record.turn);
+            let start = super::order::start(record.order_key, record.priority);
+            self.fairness.refund(record.fairness, start, record.turn);
         }
         self.finish(seq, at, event, to, outcome.clone());
         Ended { id, runner, outcome }

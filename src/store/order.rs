@@ -113,6 +113,16 @@ pub(super) fn exchanged(one: (i64, i32), other: (i64, i32)) -> (i64, i64) {
     (order_key(start(other.0, other.1), one.1), order_key(start(one.0, one.1), other.1))
 }
 
+/// The turns of one key whose invocations ended before they were claimed: start and finish of each.
+pub(super) type Unused = Vec<(i64, i64)>;
+
+/// Returns where a key ends that gets unused turns back: only those at its end. One that others were placed behind stays
+/// used, or else a key could save turns up, and use them all at once.
+pub(super) fn without_unused(finish: i64, unused: &mut Unused) -> i64 {
+    unused.sort_unstable_by(|one, other| other.cmp(one));
+    unused.iter().fold(finish, |finish, turn| if turn.1 == finish { turn.0 } else { finish })
+}
+
 /// The claims by which a batch moves the clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Progress {

@@ -171,7 +171,7 @@ impl<'b> State<'b> {
         let to = head.after(event)?;
         self.moves.step(head, self.now, event, to, rules::detail(&outcome));
         if rules::has_turn(head.place) {
-            self.fairness.refund(head.fairness_key, head.turn);
+            self.fairness.refund(head);
         }
         self.lanes.relocate(head, None);
         head.finished_at = Some(self.now);

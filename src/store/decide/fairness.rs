@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::Contradiction;
 use super::head::Head;
 use crate::model::InvocationId;
-use crate::store::order::{self, LateFlows, Progress};
+use crate::store::order::{self, LateFlows, Progress, Unused};
 use crate::store::{Batch, EndKind, rules};
 
 /// A fairness key whose row was loaded.
@@ -27,6 +27,11 @@ impl Share {
         Self { finish, cost, added: 0, uses: 0 }
     }
 
+    /// Takes unused turns off.
+    fn take_off(&mut self, unused: &mut Unused) {
+        self.add(order::without_unused(self.finish, unused) - self.finish);
+    }
+
     /// Moves the finish, and adds to the costs of this transaction.
     fn add(&mut self, cost: i64) {
         self.finish = self.finish.saturating_add(cost);
@@ -45,8 +50,8 @@ pub struct Fairness {
     pub by_name: HashMap<String, i64>,
     /// How many invocations of a key were removed.
     released: BTreeMap<i64, i64>,
-    /// The costs of invocations that ended before they were claimed, by key, until they are taken off its finish.
-    refunds: BTreeMap<i64, i64>,
+    /// The turns of invocations that ended before they were claimed, by key, until they are taken off its finish.
+    unused: BTreeMap<i64, Unused>,
     /// The claims by which the clock moves.
     pub progress: Progress,
     /// The late flows that this process remembers.
@@ -79,16 +84,19 @@ impl Fairness {
         number.ok_or_else(|| Contradiction(format!("the fairness key `{name}` has no number")))
     }
 
-    /// Gives a key back the turn of an invocation that ended before it was claimed: it took nobody's time. The key need
-    /// not be loaded.
-    pub(super) fn refund(&mut self, key: i64, cost: i64) {
-        *self.refunds.entry(key).or_default() += cost;
+    /// Gives a key back the turn of an invocation that ended before it was claimed, if it is the last one of the key: it
+    /// took nobody's time. The key need not be loaded.
+    pub(super) fn refund(&mut self, head: &Head) {
+        let start = order::start(head.order_key, head.priority);
+        self.unused.entry(head.fairness_key).or_default().push((start, start.saturating_add(head.turn)));
     }
 
     fn share(&mut self, key: i64) -> Result<&mut Share, Contradiction> {
         let share = self.keys.get_mut(&key);
         let share = share.ok_or_else(|| Contradiction(format!("the fairness key {key} was not loaded")))?;
-        share.add(-self.refunds.remove(&key).unwrap_or_default());
+        if let Some(mut unused) = self.unused.remove(&key) {
+            share.take_off(&mut unused);
+        }
         Ok(share)
     }
 
@@ -97,15 +105,30 @@ impl Fairness {
         *self.released.entry(key).or_default() += 1;
     }
 
+    /// Takes out the turns that keys get back which are not loaded: of each key the turns in a row that end last, as their
+    /// start and finish. They are taken off if the key still ends there.
+    pub fn take_unused(&mut self) -> Vec<(i64, i64, i64)> {
+        let unloaded = |(key, _): &(i64, Unused)| !self.keys.contains_key(key);
+        let (unloaded, loaded): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.unused).into_iter().partition(unloaded);
+        self.unused = loaded.into_iter().collect();
+        let in_a_row = |(key, mut unused): (i64, Unused)| {
+            let finish = unused.iter().map(|turn| turn.1).max()?;
+            Some((key, order::without_unused(finish, &mut unused), finish))
+        };
+        unloaded.into_iter().filter_map(in_a_row).collect()
+    }
+
     /// Takes out the keys to be written, and those that nothing may have any more.
     pub fn take_changed(&mut self) -> (BTreeMap<i64, Share>, Vec<i64>) {
         let released = std::mem::take(&mut self.released);
         let unloaded = Share::new(i64::MIN, 0);
         let mut changed: BTreeMap<_, _> =
             released.iter().map(|(key, count)| (*key, Share { uses: -count, ..unloaded })).collect();
-        for (key, cost) in std::mem::take(&mut self.refunds) {
-            let share = self.keys.get_mut(&key);
-            share.unwrap_or_else(|| changed.entry(key).or_insert(unloaded)).add(-cost);
+        for (key, mut unused) in std::mem::take(&mut self.unused) {
+            if let Some(share) = self.keys.get_mut(&key) {
+                share.take_off(&mut unused);
+            }
         }
         for (key, share) in &mut self.keys {
             if share.added != 0 || share.uses != 0 {

@@ -103,6 +103,7 @@ impl State {
 
     /// Moves the clock by what was claimed.
     pub(super) fn move_clock(&mut self) {
+        self.fairness.take_off_all_unused();
         let progress = std::mem::take(&mut self.fairness.progress);
         if progress.latest.is_some() {
             let is_empty = self.tasks.iter().all(|task| task.ready.is_empty());

@@ -1,10 +1,10 @@
 //! Fairness keys: the places of invocations in the queue, and the clock of virtual time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::model::Held;
-use crate::store::order::{self, LateFlows, Progress};
+use crate::store::order::{self, LateFlows, Progress, Unused};
 use crate::store::{FairnessWeight, NewInvocation};
 
 /// A fairness key.
@@ -32,6 +32,8 @@ pub(super) struct Fairness {
     keys: Vec<Key>,
     free: Vec<usize>,
     by_name: HashMap<Arc<str>, usize>,
+    /// The turns of invocations that ended before they were claimed, by the number of the key.
+    unused: BTreeMap<usize, Unused>,
 }
 
 impl Fairness {
@@ -97,21 +99,41 @@ impl Fairness {
 
     /// Gives an invocation its place in the queue.
     pub(super) fn place(&mut self, key: usize, priority: i32) -> (i64, i64) {
+        self.take_off_unused(key);
         let key = &mut self.keys[key];
         let start = key.finish.max(self.clock);
         key.finish = start + key.cost;
         (order::order_key(start, priority), key.cost)
     }
 
-    /// Gives a key back the turn of an invocation that ended before it was claimed.
-    pub(super) fn refund(&mut self, key: usize, cost: i64) {
-        self.keys[key].finish -= cost;
+    /// Gives a key back the turn of an invocation that ended before it was claimed, if it is the last one of the key.
+    pub(super) fn refund(&mut self, key: usize, start: i64, cost: i64) {
+        self.unused.entry(key).or_default().push((start, start.saturating_add(cost)));
+    }
+
+    /// Takes off what was given back: before anything else is placed, and at the end of a commit.
+    fn take_off_unused(&mut self, number: usize) {
+        if let Some(mut unused) = self.unused.remove(&number) {
+            let key = &mut self.keys[number];
+            key.finish = order::without_unused(key.finish, &mut unused);
+        }
+    }
+
+    /// Ends a commit.
+    pub(super) fn take_off_all_unused(&mut self) {
+        while let Some(key) = self.unused.keys().next().copied() {
+            self.take_off_unused(key);
+        }
     }
 
     /// Takes one invocation away from a key, and forgets the key if nothing has it and nothing follows from it.
     pub(super) fn leave(&mut self, number: usize) {
         let key = &mut self.keys[number];
         key.uses -= 1;
+        if key.uses == 0 {
+            self.take_off_unused(number);
+        }
+        let key = &self.keys[number];
         if key.uses == 0 && key.finish <= self.clock {
             self.by_name.remove(&key.name);
             self.free.push(number);

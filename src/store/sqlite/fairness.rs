@@ -104,6 +104,11 @@ impl Work<'_> {
 
     /// Writes the fairness keys that changed, and removes those that nothing has any more.
     pub(super) fn write_keys(&mut self) -> rusqlite::Result<()> {
+        for (key, start, finish) in self.state.fairness.take_unused() {
+            self.sql
+                .prepare_cached("UPDATE fairness_key SET finish = ?2 WHERE key = ?1 AND finish = ?3")?
+                .execute([key, start, finish])?;
+        }
         let (changed, released) = self.state.fairness.take_changed();
         let mut held = self.state.quotas.take_held();
         for (key, share) in changed {

@@ -96,6 +96,7 @@ contract! {
     a_claim_of_awaited_work_takes_nothing_else
     delayed_invocations_are_not_claimed_before_their_time
     a_turn_is_given_back_by_what_ends_before_it_is_claimed
+    turns_that_are_given_back_can_not_be_saved_up
     a_fairness_key_is_the_component_unless_chosen_and_children_inherit_it
     keys_share_claims_by_weight
     weights_stay_until_a_configuration_says_others

@@ -65,6 +65,18 @@ pub fn a_turn_is_given_back_by_what_ends_before_it_is_claimed(bench: &Bench) {
     assert!(shares(&served)["fickle"].abs_diff(10) <= 2, "{served:?}");
 }
 
+pub fn turns_that_are_given_back_can_not_be_saved_up(bench: &Bench) {
+    let waiting: Vec<_> = (0..20).map(|_| bench.create(of_key("saver", "work"))).collect();
+    flood(bench, "others", "work", 60);
+    for id in waiting {
+        bench.create(of_key("saver", "work"));
+        bench.cancel(id);
+    }
+    // Those that are left come after the turns of those that were cancelled, and one by one.
+    let served = serve(bench, RunnerId::generate(), 40);
+    assert!(shares(&served)["saver"].abs_diff(10) <= 2, "{served:?}");
+}
+
 pub fn a_fairness_key_is_the_component_unless_chosen_and_children_inherit_it(bench: &Bench) {
     let key = |id| bench.get(id).fairness_key.to_string();
     let digest = ComponentDigest::from_bytes([1; 32]);
