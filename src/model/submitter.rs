@@ -42,6 +42,11 @@ impl Callers {
         self.0.is_empty()
     }
 
+    /// Whether a component may be among them: if there are very many, some are left out.
+    pub fn may_have(&self, component: &str) -> bool {
+        self.0.len() >= MOST_CALLERS || self.0.iter().any(|caller| **caller == *component)
+    }
+
     /// Feeds a hash with them.
     fn hash(&self, hash: Sha256) -> Sha256 {
         // No name of a component has it.

@@ -34,8 +34,9 @@ pub(super) fn not_submitted(fiber: &Fiber, ids: &[InvocationId]) -> Vec<Invocati
     ids.iter().filter(|id| **id != fiber.claim.id && !submitted.contains(id)).copied().collect()
 }
 
-/// Checks that a guest may await and cancel invocations that it has not submitted in this attempt: those of its tree,
-/// those of its component, and those of tasks that it may submit.
+/// Checks that a guest may await and cancel invocations that it has not submitted in this attempt: those of its component,
+/// those of tasks that it may submit, and those of its tree, unless they are of a component that is above it: they may have
+/// called it, or its parent.
 ///
 /// # Errors
 ///
@@ -54,7 +55,7 @@ pub(super) async fn check(core: Arc<Core>, claim: &Claim, ids: Vec<InvocationId>
             let standing = answer.await.unwrap_or_else(|_| Err(stopped()))?;
             if !is_in_reach(&core, claim, &standing) {
                 return Err(Refusal::Denied(
-                    "it is of another tree, and of a task that this component may not submit".to_owned(),
+                    "it is of another tree, or of a component that has called this one, and of a task that this component may not submit".to_owned(),
                 ));
             }
         }
@@ -63,7 +64,8 @@ pub(super) async fn check(core: Arc<Core>, claim: &Claim, ids: Vec<InvocationId>
 }
 
 fn is_in_reach(core: &Core, claim: &Claim, standing: &Standing) -> bool {
-    standing.root == claim.root
+    let component = TaskId::component_of(&standing.task);
+    standing.root == claim.root && !claim.callers.may_have(component)
         || TaskId::split(&standing.task).0 == TaskId::split(&claim.task).0
         || core.executor.may_submit(&claim.task, &standing.task)
 }

@@ -170,7 +170,7 @@ fn an_id_of_another_tree_is_of_use_to_a_guest_only_if_it_may_submit_the_task() {
     assert_eq!(site.value(added), 42);
     let failed = site.run(["result", &refused.to_string()]).expect(1);
     assert!(
-        failed.stderr.contains("of another tree, and of a task that this component may not submit"),
+        failed.stderr.contains("and of a task that this component may not submit"),
         "{failed:?}"
     );
     let logs = site.run(["logs", &refused.to_string()]).expect(0);
