@@ -17,6 +17,9 @@ pub(super) const TICK: Duration = Duration::from_millis(10);
 /// Stack that a guest's own frames may use. Beyond it the guest traps.
 pub(super) const WASM_STACK: usize = 512 << 10;
 
+/// A memory whose contents take no more than this has an image of them, however sparse they are.
+const DENSE_IMAGE: u64 = 1 << 20;
+
 /// The whole stack of a fiber: the guest's share and room for host calls.
 const FIBER_STACK: usize = 2 << 20;
 
@@ -141,6 +144,9 @@ fn code_config(fuel: bool) -> Config {
         .strategy(Strategy::Cranelift)
         .epoch_interruption(true)
         .consume_fuel(fuel)
+        // Above it a memory has an image of its contents only if half of it is data: two bytes far apart must not take
+        // megabytes of compiled code.
+        .memory_guaranteed_dense_image_size(DENSE_IMAGE)
         .wasm_component_model(true);
     config
 }
@@ -221,6 +227,20 @@ impl Drop for EpochTicker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn data_far_apart_takes_no_code_for_what_lies_between() {
+        use wasm_encoder::{ConstExpr, DataSection, MemorySection, MemoryType, Module};
+
+        let (mut memories, mut data) = (MemorySection::new(), DataSection::new());
+        let pages = MemoryType { minimum: 300, maximum: None, memory64: false, shared: false, page_size_log2: None };
+        memories.memory(pages);
+        [0, 16 << 20].map(|place| _ = data.active(0, &ConstExpr::i32_const(place), [1]));
+        let mut module = Module::new();
+        module.section(&memories).section(&data);
+        let code = compiling_engine(false).unwrap().precompile_module(&module.finish()).unwrap();
+        assert!(code.len() < 1 << 20, "{}", code.len());
+    }
 
     #[test]
     fn guests_that_hold_descriptors_count_so_that_all_that_live_can_have_them() {
