@@ -251,7 +251,7 @@ fn limits_of(rule: &BlockedBy) -> String {
 }
 
 /// Writes the status, and what keeps the invocation from going on.
-fn status(invocation: &InvocationDocument, now: UnixMicros, has_colours: bool) -> String {
+pub(super) fn status(invocation: &InvocationDocument, now: UnixMicros, has_colours: bool) -> String {
     let status = status_word(invocation.status, has_colours);
     let hint = match invocation.waiting_for {
         Some(WaitingFor::Pause) => "; `resume` lets its queue or task go on",

@@ -4,12 +4,12 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueHint};
 
 use crate::config::{Origin, parse_flag_duration, parse_limit};
-use crate::model::{InvocationId, LimitKind, LogStream, Outcome, SubmitLimits, SubmitOptions};
+use crate::model::{InvocationId, LimitKind, LogStream, Outcome, Status, SubmitLimits, SubmitOptions};
 use crate::service::{Found, ServiceError, SubmitDocument, Waited, Waiter};
 use crate::store::StoreUrl;
 use crate::wasm::Task;
@@ -21,6 +21,7 @@ use super::harmless::harmless;
 use super::output::{self, Output};
 use super::render::{Limited, complain_of_failure, log_lines};
 use super::signals::Registered;
+use super::status::status;
 use super::value;
 
 #[derive(Debug, Args)]
@@ -232,6 +233,9 @@ pub fn run(args: &SubmitArgs, context: &Context) -> Result<(), CliError> {
     }
 }
 
+/// After this long a wait says why nothing has happened.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// The lines of an error, each with its hint.
 type ErrorLines = Vec<(String, Option<String>)>;
 
@@ -354,8 +358,16 @@ fn wait(
     let _progress = show_counts(&context.service, None);
     let of = Limited { service: &context.service, task: &task.id, limits };
     let mut first_failure = None;
+    // Of the first that takes longer it is said once why.
+    let mut patience = Instant::now().checked_add(PATIENCE);
     for id in ids {
-        let outcome = match waiter.wait(*id, None)? {
+        let mut waited = waiter.wait(*id, patience)?;
+        if patience.is_some() && matches!(waited, Waited::Unfinished(_)) {
+            patience = None;
+            tell_if_queued(*id, context);
+            waited = waiter.wait(*id, None)?;
+        }
+        let outcome = match waited {
             Waited::Final(outcome) => outcome,
             Waited::Unfinished(_) | Waited::Unknown => {
                 return Err(CliError::usage(format!("invocation `{id}` is gone from the store")));
@@ -381,6 +393,22 @@ fn wait(
         }
     }
     first_failure.map_or(Ok(()), |class| Err(CliError::Task(class)))
+}
+
+/// Says why an invocation is still queued, if it is.
+fn tell_if_queued(id: InvocationId, context: &Context) {
+    // An error is told by the wait that goes on.
+    let Ok(invocation) = context.service.status(id) else { return };
+    if invocation.status != Status::Queued {
+        return;
+    }
+    let now = context.service.clock().now();
+    output::note(&match invocation.waiting_for {
+        Some(_) => format!("`{id}` still waits: {}", status(&invocation, now, false)),
+        None => format!(
+            "`{id}` is still queued: a runner must be there to run it (`run-wasm-runner start`), and have time for it"
+        ),
+    });
 }
 
 /// Reads one ARGS: JSON text, `@FILE`, or `-` for standard input.

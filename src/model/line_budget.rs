@@ -34,6 +34,11 @@ impl LineBudget {
         self.until.is_none()
     }
 
+    /// Takes the last line off the count: it was logged all the same.
+    pub fn uncount(&mut self) {
+        self.lines = self.lines.saturating_sub(1);
+    }
+
     /// Counts a line. Returns whether it is to be logged.
     pub fn take(&mut self, now: Instant) -> bool {
         self.until.get_or_insert(now + WINDOW);

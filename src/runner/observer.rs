@@ -1,6 +1,6 @@
 //! The hook for metrics and logs: observers are told what a runner does. One writes log lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -128,7 +128,39 @@ pub struct LogObserver {
     /// Whether failures are news: not to somebody who waits for the outcome anyway.
     tells_failures: bool,
     /// The lines about failures in this minute, by component.
-    budgets: Mutex<BTreeMap<Box<str>, LineBudget>>,
+    budgets: Mutex<BTreeMap<Box<str>, Lines>>,
+}
+
+/// So many pairs of a task and a kind have a line of their own in a minute, whatever else fails.
+const PAIRS: usize = 100;
+
+/// The lines about failures of one component in this minute.
+#[derive(Debug, Default)]
+struct Lines {
+    budget: LineBudget,
+    /// The tasks and kinds of which there is a line.
+    told: BTreeSet<(Box<str>, &'static str)>,
+}
+
+impl Lines {
+    /// Ends a minute that is over.
+    fn end(&mut self, component: &str, now: Instant) {
+        tell_left_out(component, self.budget.end(now));
+        if self.budget.is_idle() {
+            self.told.clear();
+        }
+    }
+
+    /// Counts a line. Returns whether it is to be logged: one that is the first of its task and kind is.
+    fn take(&mut self, task: &str, kind: FailureKind, now: Instant) -> bool {
+        let pair = (Box::from(task), kind.as_str());
+        let is_first = self.told.len() < PAIRS && self.told.insert(pair);
+        let is_within = self.budget.take(now);
+        if is_first && !is_within {
+            self.budget.uncount();
+        }
+        is_within || is_first
+    }
 }
 
 impl LogObserver {
@@ -137,18 +169,19 @@ impl LogObserver {
         Self { tells_failures, budgets: Mutex::default() }
     }
 
-    /// Whether a line about a failure of a component is logged as news.
-    fn tells(&self, component: &str) -> bool {
+    /// Whether a line about a failure of a task is logged as news.
+    fn tells(&self, task: &str, kind: FailureKind) -> bool {
         if !self.tells_failures {
             return false;
         }
         let (now, mut budgets) = (Instant::now(), self.budgets.lock());
+        let component = TaskId::component_of(task);
         match budgets.get_mut(component) {
-            Some(budget) => {
-                tell_left_out(component, budget.end(now));
-                budget.take(now)
+            Some(lines) => {
+                lines.end(component, now);
+                lines.take(task, kind, now)
             }
-            None => budgets.entry(component.into()).or_default().take(now),
+            None => budgets.entry(component.into()).or_default().take(task, kind, now),
         }
     }
 
@@ -157,9 +190,9 @@ impl LogObserver {
         let mut budgets = self.budgets.lock();
         if !budgets.is_empty() {
             let now = Instant::now();
-            budgets.retain(|component, budget| {
-                tell_left_out(component, budget.end(now));
-                !budget.is_idle()
+            budgets.retain(|component, lines| {
+                lines.end(component, now);
+                !lines.budget.is_idle()
             });
         }
     }
@@ -181,15 +214,15 @@ fn tell_left_out(component: &str, lines: Option<u64>) {
             event = "failures-left-out",
             component,
             lines,
-            "more failures of one component in a minute than are logged"
+            "more failures of one component in a minute than are logged: `list --status failed --component` has them all"
         );
     }
 }
 
 impl Drop for LogObserver {
     fn drop(&mut self) {
-        for (component, budget) in self.budgets.get_mut() {
-            tell_left_out(component, budget.finish());
+        for (component, lines) in self.budgets.get_mut() {
+            tell_left_out(component, lines.budget.finish());
         }
     }
 }
@@ -248,20 +281,19 @@ impl Observer for LogObserver {
                     // Quoted: what a guest says may try to look like more lines.
                     let said = failure_line(&failure.message, MESSAGE_CHARS);
                     let said = &*said;
+                    let tells = self.tells(task, failure.kind);
                     let kind = failure.kind.as_str();
-                    let tells = self.tells(TaskId::component_of(task));
                     failure!(tells, warn, event = "failed", %id, task, attempt, kind, said, "failed");
                 }
                 EndKind::Retry(outcome, pause) => {
-                    let (kind, said) = match outcome {
-                        Outcome::Failure(failure) => (failure.kind.as_str(), &*failure.message),
-                        Outcome::Value(_) => ("", ""),
-                    };
-                    let said = failure_line(said, MESSAGE_CHARS);
+                    let Outcome::Failure(failure) = outcome else { return };
+                    let said = failure_line(&failure.message, MESSAGE_CHARS);
                     let said = &*said;
-                    let tells = self.tells(TaskId::component_of(task));
+                    let tells = self.tells(task, failure.kind);
+                    let kind = failure.kind.as_str();
+                    let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                     failure!(
-                        tells, info, event = "attempt-failed", %id, task, attempt, kind, said, ?pause,
+                        tells, info, event = "attempt-failed", %id, task, attempt, kind, said, pause_ms,
                         "failed, and is tried again"
                     );
                 }
@@ -278,7 +310,9 @@ impl Observer for LogObserver {
                         tracing::debug!(%id, kind, said, "ended by the store");
                     }
                     // Its component is not known.
-                    _ => failure!(self.tells(""), warn, event = "failed", %id, kind, said, "failed"),
+                    _ => {
+                        failure!(self.tells("", failure.kind), warn, event = "failed", %id, kind, said, "failed")
+                    }
                 }
             }
             Observation::Finished { .. }
@@ -329,11 +363,14 @@ mod tests {
                 tell("bad::run", EndKind::Retry(failed(), Duration::ZERO));
                 tell("bad::run", EndKind::Final(failed()));
             }
+            let other = Outcome::Failure(Arc::new(Failure::new(FailureKind::TimedOut, "it hangs")));
+            tell("bad::run", EndKind::Final(other));
             tell("good::run", EndKind::Final(failed()));
         });
         let text = String::from_utf8(lines.0.lock().clone()).expect("a text");
         let of = |part: &str| text.lines().filter(|line| line.contains(part)).count();
-        assert_eq!((of("task=\"bad::run\""), of("task=\"good::run\"")), (60, 1), "{text}");
+        assert_eq!((of("task=\"bad::run\""), of("task=\"good::run\"")), (61, 1), "{text}");
+        assert_eq!(of("kind=\"timed-out\""), 1, "the first of its kind is told: {text}");
         // When the runner ends, or the minute.
         assert_eq!(of("failures-left-out"), 1, "{text}");
         assert!(text.contains("component=\"bad\" lines=940"), "{text}");

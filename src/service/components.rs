@@ -81,14 +81,14 @@ impl Service {
     /// name, or else that one and those that it is linked to.
     pub(super) fn library_of(&self, component: &str) -> Result<Arc<Library>, ServiceError> {
         if self.config().component(component).is_some() {
-            return self.library();
+            return self.library_and(|library| warn_of(library, component));
         }
         let mut library = self.shared.library.lock();
         if let Some(library) = &*library {
             return Ok(Arc::clone(library));
         }
         let loaded = self.load(Some(component))?;
-        warn_of_left_out(&loaded);
+        warn_of(&loaded, component);
         *library = Some(Arc::clone(&loaded));
         Ok(loaded)
     }
@@ -99,7 +99,8 @@ impl Service {
     ///
     /// As [`library`](Self::library); [`ServiceError::Unknown`] with the candidates.
     pub fn task(&self, name: &str) -> Result<Task, ServiceError> {
-        let library = self.library()?;
+        // Who asks for one task need not know what else is left out.
+        let library = self.library_and(|_| {})?;
         let found = library.resolve(name).cloned();
         if let Ok(task) = &found
             && library.is_retired(&task.id)
@@ -146,7 +147,7 @@ impl Service {
     }
 
     /// The id of a task whose invocations are to be found in the store: one that the store
-    /// knows, else a configured one. What looks like an id is taken as it is.
+    /// knows, else a configured one.
     pub fn task_id(&self, name: &str) -> Result<Arc<str>, ServiceError> {
         match self.known_task(name, &self.existing()?)? {
             Some(id) => Ok(id),
@@ -194,10 +195,28 @@ impl Service {
 
     /// The id of a task that the store does not know.
     pub(super) fn unstored_task(&self, name: &str) -> Result<Arc<str>, ServiceError> {
-        if name.contains('/') || name.contains("::") || self.config().components.is_empty() {
-            return Ok(name.into());
+        let looks_like_an_id = name.contains('/') || name.contains("::");
+        if self.config().components.is_empty() {
+            let stored = self.stored_tasks(&self.existing()?)?;
+            // Nothing was ever submitted: then nothing is to be found, whatever it is called.
+            if stored.is_empty() {
+                return Ok(name.into());
+            }
+            let names = || stored.iter().map(|id| &**id);
+            return Err(ServiceError::unknown(
+                "task",
+                name,
+                names(),
+                "no invocation and no rule is of it".to_owned(),
+            ));
         }
-        Ok(self.task(name)?.id)
+        match self.task(name) {
+            Ok(task) => Ok(task.id),
+            Err(error @ ServiceError::Unknown { .. }) => Err(error),
+            // Components that can't be loaded keep nobody from looking for invocations.
+            Err(_) if looks_like_an_id => Ok(name.into()),
+            Err(error) => Err(error),
+        }
     }
 
     /// The ids of the tasks that the store knows; the component of one may be gone while its
@@ -522,9 +541,14 @@ fn not_pushed_yet(config: &Config, name: &str) -> LoadError {
 
 /// Lists the components that a library was made without, with the reasons.
 pub(super) fn left_out_sentences(library: &Library) -> Vec<String> {
+    sentences_about(library, |_| true)
+}
+
+fn sentences_about(library: &Library, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
     let mut sentences = Vec::new();
     // Of one component there may be a thousand: each import that nobody provides.
-    for of_one in library.left_out().chunk_by(|one, other| one.component == other.component) {
+    let left_out = library.left_out().chunk_by(|one, other| one.component == other.component);
+    for of_one in left_out.filter(|of_one| of_one.iter().any(|one| is_meant(&one.component))) {
         sentences.extend(of_one.iter().take(TOLD_OF_ONE).map(|error| format!("left out: {error}")));
         if let (Some(first), more @ 1..) = (of_one.first(), of_one.len().saturating_sub(TOLD_OF_ONE)) {
             sentences.push(format!("left out: component `{}`: {more} more reasons", first.component));
@@ -535,6 +559,13 @@ pub(super) fn left_out_sentences(library: &Library) -> Vec<String> {
 
 fn warn_of_left_out(library: &Library) {
     left_out_sentences(library).iter().for_each(|sentence| tracing::warn!("{sentence}"));
+}
+
+/// Warns if one component was left out.
+fn warn_of(library: &Library, component: &str) {
+    sentences_about(library, |name| name == component)
+        .iter()
+        .for_each(|sentence| tracing::warn!("{sentence}"));
 }
 
 /// Whether there is a pushed component of that name that was not removed.
