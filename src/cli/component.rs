@@ -10,14 +10,15 @@ use clap::{Args, Subcommand};
 use crate::config::{OnRemove, parse_flag_duration};
 use crate::model::ComponentDigest;
 use crate::service::{
-    ComponentDocument, LockChange, LockRequest, PushRequest, PushWaited, Pushed, ServiceError,
+    ComponentDocument, LockChange, LockRequest, PushRequest, PushWaited, Pushed, RightDocument, ServiceError,
 };
 use crate::wasm::RightKind;
 
 use super::context::Context;
 use super::error::CliError;
 use super::flags::{label, right};
-use super::inspect::ComponentDiffArgs;
+use super::harmless::harmless_line;
+use super::inspect::{ComponentDiffArgs, tell_passed_over};
 use super::output;
 use super::render::{cell, duration, plural, thousands};
 
@@ -39,7 +40,7 @@ Examples:
   run-wasm-runner component push wordcount
   run-wasm-runner component push
 
-Exit codes: with --deny-new-rights, 1 if it asks for more; with --wait, 75 if the time is over, 78 if a runner can't use what was pushed.")]
+Exit codes: 1 with --deny-new-rights if it asks for more, with --deny-removed-tasks if it lacks a task; with --wait, 75 if the time is over, 78 if a runner can't use what was pushed.")]
     Push(PushArgs),
     /// Remove a component from the store
     ///
@@ -54,7 +55,7 @@ Exit codes: with --deny-new-rights, 1 if it asks for more; with --wait, 75 if th
     /// Show which rights and tasks an upgrade adds, removes and changes
     ///
     /// Of tasks it compares the types. `+` is only in NEW, `-` only in OLD, `~` in both
-    /// and different. What a component asks for is not what it gets: `inspect NAME`
+    /// and different. The name of a pushed component is its version in use. What a component asks for is not what it gets: `inspect NAME`
     /// shows that.
     Diff(ComponentDiffArgs),
     /// Fetch configured components from their registries
@@ -93,7 +94,7 @@ pub struct PushArgs {
     #[arg(long = "import", value_name = "INTERFACE=COMPONENT", value_parser = label)]
     pub imports: Vec<(String, String)>,
 
-    /// Refuse a component that asks for a right that the version before in the store does not, a first version that asks for any
+    /// Refuse a component that asks for a right that the version in use does not, a first version that asks for any
     ///
     /// Clocks and random numbers do not count: all have them.
     #[arg(long)]
@@ -103,6 +104,10 @@ pub struct PushArgs {
     /// `tasks` or `unknown`
     #[arg(long = "allow-right", value_name = "RIGHT", value_delimiter = ',', value_parser = right, requires = "deny_new_rights")]
     pub allowed_rights: Vec<RightKind>,
+
+    /// Refuse a component that lacks a task of the version in use, or has it with other types
+    #[arg(long)]
+    pub deny_removed_tasks: bool,
 
     /// Wait until every runner that serves components from the store has it [default time: 60s]
     #[arg(
@@ -188,6 +193,7 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
         imports: args.imports.clone(),
         denies_new_rights: args.deny_new_rights,
         allowed_rights: args.allowed_rights.clone(),
+        denies_removed_tasks: args.deny_removed_tasks,
     };
     let mut output = context.output();
     let mut pushed = Vec::new();
@@ -196,6 +202,7 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
         pushed.push((Arc::clone(&document.name), document.digest));
         output.document(&document, || format!("{} {}", document.name, document.digest))?;
         output.flush()?;
+        tell_changes(&document);
         if context.config().fits_no_section(&document.name) {
             output::note(&format!(
                 "no section of the configuration fits `{}`: it is granted nothing and may submit nothing",
@@ -212,6 +219,28 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
         }
     }
     args.wait.map_or(Ok(()), |time| wait(&pushed, time, context))
+}
+
+/// Says which tasks a push has removed and which rights it asks for newly, a line each.
+fn tell_changes(document: &ComponentDocument) {
+    tell_passed_over(&document.passed_over);
+    let name = &document.name;
+    if !document.removed_tasks.is_empty() {
+        let tasks = document.removed_tasks.iter().map(|task| format!("`{task}`")).collect::<Vec<_>>();
+        output::note(&harmless_line(&format!(
+            "`{name}` lacks {} of the version that was in use, or has other types: {}",
+            plural(tasks.len(), "task"),
+            tasks.join("; ")
+        )));
+    }
+    if !document.new_rights.is_empty() {
+        let rights = document.new_rights.iter().map(RightDocument::with_uses).collect::<Vec<_>>();
+        output::note(&harmless_line(&format!(
+            "`{name}` asks for {} that the version that was in use does not: {}; it gets what is granted",
+            plural(rights.len(), "right"),
+            rights.join("; ")
+        )));
+    }
 }
 
 /// Waits until runners have what was pushed.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
+use super::PassedOver;
 use super::copies::retry_of;
 use crate::model::{
     ComponentDigest, ComponentFacts, Failure, HolderKind, Invocation, InvocationId, LogEntry, Outcome,
@@ -396,6 +397,16 @@ pub struct ComponentDocument {
     /// When it was removed, if it is kept for unfinished invocations alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub removed_at: Option<UnixMicros>,
+    /// Of one that was just pushed: the tasks of the version in use before that it lacks, or has with other types.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed_tasks: Vec<String>,
+    /// Of one that was just pushed: the rights that it asks for and the version in use before does not, but for those
+    /// that all guests have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub new_rights: Vec<RightDocument>,
+    /// The newest version before, if the one just pushed was compared with an earlier one that is in use.
+    #[serde(skip)]
+    pub passed_over: Option<PassedOver>,
 }
 
 impl ComponentDocument {
@@ -413,6 +424,9 @@ impl ComponentDocument {
             functions: None,
             imports: BTreeMap::new(),
             removed_at: None,
+            removed_tasks: Vec::new(),
+            new_rights: Vec::new(),
+            passed_over: None,
         }
     }
 
@@ -595,7 +609,7 @@ pub struct InspectionDocument<'a> {
 }
 
 /// A right that a component asks for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct RightDocument {
     /// Its kind.
     pub right: &'static str,
@@ -662,6 +676,9 @@ pub struct DiffDocument {
     pub rights: RightChanges,
     /// The differences in their tasks.
     pub tasks: TaskChanges,
+    /// The newest versions of those that were named and stand for an earlier one.
+    #[serde(skip)]
+    pub passed_over: Vec<PassedOver>,
 }
 
 /// The rights that only one of two components asks for.
@@ -682,6 +699,13 @@ pub struct TaskChanges {
     pub removed: Vec<String>,
     /// The tasks of both.
     pub changed: Vec<ChangedTask>,
+}
+
+impl TaskChanges {
+    /// The tasks of the old one that the new one lacks, or has with other types.
+    pub fn lost(&self) -> impl Iterator<Item = &str> {
+        self.removed.iter().chain(self.changed.iter().map(|task| &task.old)).map(String::as_str)
+    }
 }
 
 /// A task whose signature has changed.

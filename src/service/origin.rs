@@ -10,8 +10,8 @@ use crate::regular_file;
 use crate::store::PushedComponent;
 
 use super::Service;
-use super::components::newest;
 use super::error::{Remedy, ServiceError};
+use super::in_use::newest;
 use super::kept::{Kept, Shelf};
 use super::patience::Access;
 use super::registry::Found;
