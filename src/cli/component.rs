@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
-use crate::config::{OnRemove, parse_flag_duration};
+use crate::config::{OnRemove, first_in_backticks, parse_flag_duration};
 use crate::model::ComponentDigest;
 use crate::service::{
     ComponentDocument, LockChange, LockRequest, PushRequest, PushWaited, Pushed, RightDocument, ServiceError,
@@ -21,6 +21,9 @@ use super::harmless::harmless_line;
 use super::inspect::{ComponentDiffArgs, tell_passed_over};
 use super::output;
 use super::render::{cell, duration, plural, thousands};
+
+/// The most tasks that a note names.
+const NAMED: usize = 3;
 
 /// The commands of `component`.
 #[derive(Debug, Subcommand)]
@@ -46,6 +49,7 @@ Exit codes: 1 with --deny-new-rights if it asks for more, with --deny-removed-ta
     ///
     /// Nothing is submitted for it any more, and runners know within a second.
     /// Its bytes are kept until nothing that was submitted for it is unfinished.
+    /// A pause of one of its tasks stays, also for what is pushed under that name later.
     Remove(RemoveArgs),
     /// List the components in the store, of each name the newest first
     ///
@@ -203,6 +207,7 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
         output.document(&document, || format!("{} {}", document.name, document.digest))?;
         output.flush()?;
         tell_changes(&document);
+        tell_paused(&document.name, &document.paused_tasks, "a push does not change that");
         if context.config().fits_no_section(&document.name) {
             output::note(&format!(
                 "no section of the configuration fits `{}`: it is granted nothing and may submit nothing",
@@ -226,11 +231,11 @@ fn tell_changes(document: &ComponentDocument) {
     tell_passed_over(&document.passed_over);
     let name = &document.name;
     if !document.removed_tasks.is_empty() {
-        let tasks = document.removed_tasks.iter().map(|task| format!("`{task}`")).collect::<Vec<_>>();
+        let tasks = &document.removed_tasks;
         output::note(&harmless_line(&format!(
             "`{name}` lacks {} of the version that was in use, or has other types: {}",
             plural(tasks.len(), "task"),
-            tasks.join("; ")
+            first_in_backticks(tasks, NAMED)
         )));
     }
     if !document.new_rights.is_empty() {
@@ -239,6 +244,17 @@ fn tell_changes(document: &ComponentDocument) {
             "`{name}` asks for {} that the version that was in use does not: {}; it gets what is granted",
             plural(rights.len(), "right"),
             rights.join("; ")
+        )));
+    }
+}
+
+/// Says which tasks of a component are paused.
+fn tell_paused(component: &str, tasks: &[Arc<str>], and_what: &str) {
+    if !tasks.is_empty() {
+        output::note(&harmless_line(&format!(
+            "of `{component}`, these tasks are paused, and {and_what}: {}; `run-wasm-runner resume --task TASK` lets one \
+             go on",
+            first_in_backticks(tasks, NAMED)
         )));
     }
 }
@@ -289,7 +305,9 @@ fn remove(args: &RemoveArgs, context: &Context) -> Result<(), CliError> {
         }
         (_, cancelled) => format!("removed {}; {} cancelled", document.name, thousands(cancelled)),
     })?;
-    output.flush()
+    output.flush()?;
+    tell_paused(&document.name, &document.paused_tasks, "stay so for what is pushed under that name later");
+    Ok(())
 }
 
 fn pull(names: &[String], context: &Context) -> Result<(), CliError> {

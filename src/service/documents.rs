@@ -404,6 +404,9 @@ pub struct ComponentDocument {
     /// that all guests have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub new_rights: Vec<RightDocument>,
+    /// Of one that was just pushed: its tasks that are paused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub paused_tasks: Vec<Arc<str>>,
     /// The newest version before, if the one just pushed was compared with an earlier one that is in use.
     #[serde(skip)]
     pub passed_over: Option<PassedOver>,
@@ -426,6 +429,7 @@ impl ComponentDocument {
             removed_at: None,
             removed_tasks: Vec::new(),
             new_rights: Vec::new(),
+            paused_tasks: Vec::new(),
             passed_over: None,
         }
     }
@@ -447,6 +451,9 @@ pub struct RemovalDocument {
     pub unfinished: u64,
     /// How many of them were cancelled.
     pub cancelled: u64,
+    /// Its tasks that are paused, and stay so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub paused_tasks: Vec<Arc<str>>,
 }
 
 /// An entry of the lock file.

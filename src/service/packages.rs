@@ -14,6 +14,7 @@ use super::error::{Remedy, known};
 use super::in_use::{in_use, newest, refusal};
 use super::origin::pushable;
 use super::patience::Transactions;
+use super::pause::paused_tasks;
 use super::upgrade::Upgrade;
 use super::{
     CancelDocument, CancelOutcome, CancelRequest, ComponentDocument, ListRequest, RemovalDocument, Selection,
@@ -99,7 +100,9 @@ impl Service {
             let stored = access.ask(|store| store.components())?;
             let facts = stored.into_iter().find(|one| one.name == name).and_then(|one| one.facts);
             let Upgrade { removed_tasks, new_rights, passed_over, .. } = upgrade;
-            let document = ComponentDocument { removed_tasks, new_rights, passed_over, ..document };
+            let paused_tasks = paused_tasks(&access, |component| *component == *name)?;
+            let document =
+                ComponentDocument { removed_tasks, new_rights, paused_tasks, passed_over, ..document };
             Ok(Some(document.with(&labels, facts)))
         }))
     }
@@ -207,7 +210,8 @@ impl Service {
         let tasks = access.ask(|store| store.unfinished_by_task())?;
         let of_it = tasks.iter().filter(|(task, _)| TaskId::split(task).0 == Some(name));
         let unfinished = of_it.map(|(_, count)| count).sum();
-        let mut document = RemovalDocument { name: name.into(), unfinished, cancelled: 0 };
+        let paused_tasks = paused_tasks(&access, |component| component == name)?;
+        let mut document = RemovalDocument { name: name.into(), unfinished, cancelled: 0, paused_tasks };
         if cancels && unfinished > 0 {
             let listed = ListRequest { components: vec![name.to_owned()], ..ListRequest::default() };
             let message = format!("the component `{name}` was removed");
