@@ -54,7 +54,7 @@ Exit codes: 1 with --deny-new-rights if it asks for more, with --deny-removed-ta
     /// List the components in the store, of each name the newest first
     ///
     /// What is in use is what a submit gets: the newest version that no runner has refused. A
-    /// refused one says why.
+    /// refused one says why. None is in use under a name that the configuration gives a `path`.
     List,
     /// Show which rights and tasks an upgrade adds, removes and changes
     ///
@@ -184,6 +184,10 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
     };
     let is_version = |text: &str| text.contains('@') && !Path::new(text).exists();
     let components = match &args.names[..] {
+        [path] if !is_configured(path) && (path.contains(['.', '/']) || Path::new(path).is_file()) => {
+            let error = CliError::usage(format!("a name comes first: `component push NAME {path}`"));
+            return Err(error.with_hint("new invocations get it by that name"));
+        }
         [name, version] if is_version(version) => {
             let (of, digest) = version.split_once('@').unwrap_or_default();
             Pushed::Version { name: name.clone(), of: of.to_owned(), digest: digest.to_owned() }
@@ -208,9 +212,19 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
         output.flush()?;
         tell_changes(&document);
         tell_paused(&document.name, &document.paused_tasks, "a push does not change that");
+        if let Some(source) = &document.configured_source {
+            output::warn(
+                &format!(
+                    "runners with this configuration run `{}` from {source}, not what was pushed",
+                    document.name
+                ),
+                Some("`source = \"store\"` in its section, in place of its `path`, changes that"),
+            );
+        }
         if context.config().fits_no_section(&document.name) {
             output::note(&format!(
-                "no section of the configuration fits `{}`: it is granted nothing and may submit nothing",
+                "no section of the configuration fits `{}`: it is granted nothing and may submit nothing; the default \
+                 limits hold for it, and no quota",
                 document.name
             ));
         }
@@ -354,7 +368,9 @@ fn standing(one: &ComponentDocument) -> String {
     let removed = one.removed_at.map(|_| "removed".to_owned());
     let in_use = (one.in_use == Some(true)).then(|| "in use".to_owned());
     let refused = one.refused.as_ref().map(|reason| format!("refused: {reason}"));
-    [newest, removed, in_use, refused].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let elsewhere = one.configured_source.as_ref().filter(|_| one.newest);
+    let elsewhere = elsewhere.map(|source| format!("not used with this configuration: {source}"));
+    [newest, removed, in_use, refused, elsewhere].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Runs `lock`. If something changed and was not to be updated, nothing is written.

@@ -73,7 +73,8 @@ impl Service {
         let first = first_in_backticks(&names, NAMED);
         (!names.is_empty()).then(|| {
             format!(
-                "no section fits what was pushed as {first}: it is granted nothing and may submit nothing"
+                "no section fits what was pushed as {first}: it is granted nothing and may submit nothing; \
+                 the default limits hold for it, and no quota"
             )
         })
     }

@@ -378,9 +378,13 @@ pub struct ComponentDocument {
     pub pushed_at: Option<UnixMicros>,
     /// Whether it is what runners get under that name.
     pub newest: bool,
-    /// Whether it is what a submit gets, in a list: the newest that runners have not refused.
+    /// Whether it is what a submit gets, in a list: the newest that runners have not refused. None is, if this configuration
+    /// takes the component from elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_use: Option<bool>,
+    /// Where this configuration takes the component of that name from instead, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configured_source: Option<String>,
     /// Why runners can't use it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
@@ -422,6 +426,7 @@ impl ComponentDocument {
             pushed_at: None,
             newest: true,
             in_use: None,
+            configured_source: None,
             refused: None,
             labels: BTreeMap::new(),
             functions: None,

@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::{Component, ComponentOrigin, OnRemove, Origin, check_component_name, in_backticks};
+use crate::config::{
+    Component, ComponentOrigin, OnRemove, Origin, check_component_name, in_backticks, nearest,
+};
 use crate::model::{ComponentDigest, Labels, TaskId, check_labels};
 use crate::regular_file;
 use crate::store::{Batch, NewComponent};
 use crate::wasm::{Inspection, LoadError, RightKind, check_lock};
 
-use super::error::{Remedy, known};
 use super::in_use::{in_use, newest, refusal};
 use super::origin::pushable;
 use super::patience::Transactions;
@@ -86,6 +87,7 @@ impl Service {
         let looked_at = components.iter().map(|component| self.prepare_push(component, request));
         let mut pushes = looked_at.collect::<Result<VecDeque<_>, _>>()?;
         let access = self.access()?;
+        let service = self.clone();
         Ok(Transactions::new(move || {
             let Some((mut push, upgrade)) = pushes.pop_front() else { return Ok(None) };
             if labels.is_none() {
@@ -101,8 +103,14 @@ impl Service {
             let facts = stored.into_iter().find(|one| one.name == name).and_then(|one| one.facts);
             let Upgrade { removed_tasks, new_rights, passed_over, .. } = upgrade;
             let paused_tasks = paused_tasks(&access, |component| *component == *name)?;
-            let document =
-                ComponentDocument { removed_tasks, new_rights, paused_tasks, passed_over, ..document };
+            let document = ComponentDocument {
+                removed_tasks,
+                new_rights,
+                paused_tasks,
+                passed_over,
+                configured_source: service.source_beside_push(&name, digest),
+                ..document
+            };
             Ok(Some(document.with(&labels, facts)))
         }))
     }
@@ -198,14 +206,13 @@ impl Service {
         let access = self.existing()?;
         let removal = Batch { removals: vec![name.into()], ..Batch::default() };
         if access.commit(&removal)?.removed != [true] {
-            let pushed = access.ask(|store| store.components())?;
-            let mut names: Vec<_> = pushed.iter().map(|one| &*one.name).collect();
-            names.dedup();
-            let otherwise = match names.is_empty() {
-                true => "nothing was pushed".to_owned(),
-                false => known(names.iter().copied()),
+            // No other name is suggested: it may be that of another customer.
+            let remedy = match self.source_beside_store(name) {
+                Some(source) => format!("it is configured, not in the store: {source}"),
+                None => "`run-wasm-runner component list` shows what is pushed".to_owned(),
             };
-            return Err(ServiceError::unknown("component", name, names.iter().copied(), otherwise));
+            let message = format!("component `{name}`: nothing is pushed under that name");
+            return Err(ServiceError::Unknown { message, remedy: Some(remedy.into()) });
         }
         let tasks = access.ask(|store| store.unfinished_by_task())?;
         let of_it = tasks.iter().filter(|(task, _)| TaskId::split(task).0 == Some(name));
@@ -273,7 +280,7 @@ impl Service {
     }
 
     /// Lists the components in the store, by name, of one name the newest first. The answers of runners tell which version
-    /// is in use.
+    /// is in use, and the configuration whether any is.
     pub fn components(&self) -> Result<Vec<ComponentDocument>, ServiceError> {
         let components = self.existing()?.ask(|store| store.components())?;
         let of_names = components.chunk_by(|one, next| one.name == next.name);
@@ -286,10 +293,12 @@ impl Service {
         let documents = components.into_iter().zip(used).map(|(one, in_use)| {
             let is_first = last.replace(Arc::clone(&one.name)).as_ref() != Some(&one.name);
             let refused = refusal(&one).map(str::to_owned);
+            let configured_source = self.source_beside_store(&one.name);
             let document = ComponentDocument {
                 pushed_at: Some(one.pushed_at),
                 newest: is_first && one.removed_at.is_none(),
-                in_use: Some(in_use),
+                in_use: Some(in_use && configured_source.is_none()),
+                configured_source,
                 refused,
                 removed_at: one.removed_at,
                 ..ComponentDocument::of(one.name, one.digest, one.size)
@@ -314,12 +323,13 @@ impl Service {
     fn pushable(&self, name: &str) -> Result<&Component, ServiceError> {
         let config = self.config();
         let Some(component) = config.component(name) else {
-            let names = || config.components.iter().map(|component| &*component.name);
-            let otherwise = match config.components.is_empty() {
-                true => Remedy::AddComponents,
-                false => known(names()).into(),
+            let message = format!("give a FILE: the configuration has no component `{name}` to push");
+            let near = nearest(name, config.components.iter().map(|component| &*component.name));
+            let remedy = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("`run-wasm-runner component push {name} FILE`"),
             };
-            return Err(ServiceError::unknown("component", name, names(), otherwise));
+            return Err(ServiceError::Unknown { message, remedy: Some(remedy.into()) });
         };
         pushable(component).map(|_| component)
     }
