@@ -7,19 +7,23 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
-use crate::config::{OnRemove, parse_flag_duration};
+use crate::config::{OnRemove, first_in_backticks, parse_flag_duration};
 use crate::model::ComponentDigest;
 use crate::service::{
-    ComponentDocument, LockChange, LockRequest, PushRequest, PushWaited, Pushed, ServiceError,
+    ComponentDocument, LockChange, LockRequest, PushRequest, PushWaited, Pushed, RightDocument, ServiceError,
 };
 use crate::wasm::RightKind;
 
 use super::context::Context;
 use super::error::CliError;
 use super::flags::{label, right};
-use super::inspect::ComponentDiffArgs;
+use super::harmless::harmless_line;
+use super::inspect::{ComponentDiffArgs, tell_passed_over};
 use super::output;
 use super::render::{cell, duration, plural, thousands};
+
+/// The most tasks that a note names.
+const NAMED: usize = 3;
 
 /// The commands of `component`.
 #[derive(Debug, Subcommand)]
@@ -39,22 +43,23 @@ Examples:
   run-wasm-runner component push wordcount
   run-wasm-runner component push
 
-Exit codes: with --deny-new-rights, 1 if it asks for more; with --wait, 75 if the time is over, 78 if a runner can't use what was pushed.")]
+Exit codes: 1 with --deny-new-rights if it asks for more, with --deny-removed-tasks if it lacks a task; with --wait, 75 if the time is over, 78 if a runner can't use what was pushed.")]
     Push(PushArgs),
     /// Remove a component from the store
     ///
     /// Nothing is submitted for it any more, and runners know within a second.
     /// Its bytes are kept until nothing that was submitted for it is unfinished.
+    /// A pause of one of its tasks stays, also for what is pushed under that name later.
     Remove(RemoveArgs),
     /// List the components in the store, of each name the newest first
     ///
     /// What is in use is what a submit gets: the newest version that no runner has refused. A
-    /// refused one says why.
+    /// refused one says why. None is in use under a name that the configuration gives a `path`.
     List,
     /// Show which rights and tasks an upgrade adds, removes and changes
     ///
     /// Of tasks it compares the types. `+` is only in NEW, `-` only in OLD, `~` in both
-    /// and different. What a component asks for is not what it gets: `inspect NAME`
+    /// and different. The name of a pushed component is its version in use. What a component asks for is not what it gets: `inspect NAME`
     /// shows that.
     Diff(ComponentDiffArgs),
     /// Fetch configured components from their registries
@@ -93,7 +98,7 @@ pub struct PushArgs {
     #[arg(long = "import", value_name = "INTERFACE=COMPONENT", value_parser = label)]
     pub imports: Vec<(String, String)>,
 
-    /// Refuse a component that asks for a right that the version before in the store does not, a first version that asks for any
+    /// Refuse a component that asks for a right that the version in use does not, a first version that asks for any
     ///
     /// Clocks and random numbers do not count: all have them.
     #[arg(long)]
@@ -103,6 +108,10 @@ pub struct PushArgs {
     /// `tasks` or `unknown`
     #[arg(long = "allow-right", value_name = "RIGHT", value_delimiter = ',', value_parser = right, requires = "deny_new_rights")]
     pub allowed_rights: Vec<RightKind>,
+
+    /// Refuse a component that lacks a task of the version in use, or has it with other types
+    #[arg(long)]
+    pub deny_removed_tasks: bool,
 
     /// Wait until every runner that serves components from the store has it [default time: 60s]
     #[arg(
@@ -175,6 +184,10 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
     };
     let is_version = |text: &str| text.contains('@') && !Path::new(text).exists();
     let components = match &args.names[..] {
+        [path] if !is_configured(path) && (path.contains(['.', '/']) || Path::new(path).is_file()) => {
+            let error = CliError::usage(format!("a name comes first: `component push NAME {path}`"));
+            return Err(error.with_hint("new invocations get it by that name"));
+        }
         [name, version] if is_version(version) => {
             let (of, digest) = version.split_once('@').unwrap_or_default();
             Pushed::Version { name: name.clone(), of: of.to_owned(), digest: digest.to_owned() }
@@ -188,6 +201,7 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
         imports: args.imports.clone(),
         denies_new_rights: args.deny_new_rights,
         allowed_rights: args.allowed_rights.clone(),
+        denies_removed_tasks: args.deny_removed_tasks,
     };
     let mut output = context.output();
     let mut pushed = Vec::new();
@@ -196,9 +210,21 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
         pushed.push((Arc::clone(&document.name), document.digest));
         output.document(&document, || format!("{} {}", document.name, document.digest))?;
         output.flush()?;
+        tell_changes(&document);
+        tell_paused(&document.name, &document.paused_tasks, "a push does not change that");
+        if let Some(source) = &document.configured_source {
+            output::warn(
+                &format!(
+                    "runners with this configuration run `{}` from {source}, not what was pushed",
+                    document.name
+                ),
+                Some("`source = \"store\"` in its section, in place of its `path`, changes that"),
+            );
+        }
         if context.config().fits_no_section(&document.name) {
             output::note(&format!(
-                "no section of the configuration fits `{}`: it is granted nothing and may submit nothing",
+                "no section of the configuration fits `{}`: it is granted nothing and may submit nothing; the default \
+                 limits hold for it, and no quota",
                 document.name
             ));
         }
@@ -212,6 +238,39 @@ fn push(args: &PushArgs, context: &Context) -> Result<(), CliError> {
         }
     }
     args.wait.map_or(Ok(()), |time| wait(&pushed, time, context))
+}
+
+/// Says which tasks a push has removed and which rights it asks for newly, a line each.
+fn tell_changes(document: &ComponentDocument) {
+    tell_passed_over(&document.passed_over);
+    let name = &document.name;
+    if !document.removed_tasks.is_empty() {
+        let tasks = &document.removed_tasks;
+        output::note(&harmless_line(&format!(
+            "`{name}` lacks {} of the version that was in use, or has other types: {}",
+            plural(tasks.len(), "task"),
+            first_in_backticks(tasks, NAMED)
+        )));
+    }
+    if !document.new_rights.is_empty() {
+        let rights = document.new_rights.iter().map(RightDocument::with_uses).collect::<Vec<_>>();
+        output::note(&harmless_line(&format!(
+            "`{name}` asks for {} that the version that was in use does not: {}; it gets what is granted",
+            plural(rights.len(), "right"),
+            rights.join("; ")
+        )));
+    }
+}
+
+/// Says which tasks of a component are paused.
+fn tell_paused(component: &str, tasks: &[Arc<str>], and_what: &str) {
+    if !tasks.is_empty() {
+        output::note(&harmless_line(&format!(
+            "of `{component}`, these tasks are paused, and {and_what}: {}; `run-wasm-runner resume --task TASK` lets one \
+             go on",
+            first_in_backticks(tasks, NAMED)
+        )));
+    }
 }
 
 /// Waits until runners have what was pushed.
@@ -260,7 +319,9 @@ fn remove(args: &RemoveArgs, context: &Context) -> Result<(), CliError> {
         }
         (_, cancelled) => format!("removed {}; {} cancelled", document.name, thousands(cancelled)),
     })?;
-    output.flush()
+    output.flush()?;
+    tell_paused(&document.name, &document.paused_tasks, "stay so for what is pushed under that name later");
+    Ok(())
 }
 
 fn pull(names: &[String], context: &Context) -> Result<(), CliError> {
@@ -307,7 +368,9 @@ fn standing(one: &ComponentDocument) -> String {
     let removed = one.removed_at.map(|_| "removed".to_owned());
     let in_use = (one.in_use == Some(true)).then(|| "in use".to_owned());
     let refused = one.refused.as_ref().map(|reason| format!("refused: {reason}"));
-    [newest, removed, in_use, refused].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let elsewhere = one.configured_source.as_ref().filter(|_| one.newest);
+    let elsewhere = elsewhere.map(|source| format!("not used with this configuration: {source}"));
+    [newest, removed, in_use, refused, elsewhere].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Runs `lock`. If something changed and was not to be updated, nothing is written.

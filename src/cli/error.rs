@@ -17,6 +17,10 @@ pub const NO_COMPONENTS_HINT: &str =
 /// Tells that new rights are only asked for.
 pub const NEW_RIGHTS_HINT: &str = "it gets none of them unless they are granted in `wasm-runner.toml`; `--allow-right RIGHT` lets one pass, and without `--deny-new-rights` none is an error";
 
+/// Tells whom removed tasks concern.
+pub const REMOVED_TASKS_HINT: &str =
+    "whoever submits these would be refused; without `--deny-removed-tasks` this is no error";
+
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each has a message, and perhaps a way out")]
@@ -116,6 +120,7 @@ fn hint(error: &ServiceError) -> Option<String> {
             })
         }
         ServiceError::NewRights(_) => Some(NEW_RIGHTS_HINT.to_owned()),
+        ServiceError::RemovedTasks(_) => Some(REMOVED_TASKS_HINT.to_owned()),
         ServiceError::NoComponents(_) => Some(NO_COMPONENTS_HINT.to_owned()),
         ServiceError::Store(error) | ServiceError::Uncertain { source: error, .. } => match error {
             locked if locked.is_locked() => Some(

@@ -62,7 +62,7 @@ fn of_operation(error: &ServiceError) -> u8 {
     match error {
         ServiceError::Unknown { .. } | ServiceError::Invalid { .. } | ServiceError::Conflict { .. } => USAGE,
         ServiceError::OverQuota { .. } => LIMIT,
-        ServiceError::NewRights(_) => RETURNED,
+        ServiceError::NewRights(_) | ServiceError::RemovedTasks(_) => RETURNED,
         ServiceError::Config(problems) if problems.is_usage() => USAGE,
         ServiceError::Config(_) | ServiceError::NoComponents(_) | ServiceError::Load(_) => CONFIG,
         ServiceError::Store(StoreError::BadUrl { .. }) => USAGE,
@@ -89,6 +89,7 @@ mod tests {
             (CliError::Task(ExitClass::Returned), 1),
             (CliError::Violated { message: String::new(), hint: String::new() }, 1),
             (ServiceError::NewRights(String::new()).into(), 1),
+            (ServiceError::RemovedTasks(String::new()).into(), 1),
             (CliError::usage(""), 2),
             (ServiceError::Store(bad_url).into(), 2),
             (problem(Origin::Flag), 2),

@@ -6,11 +6,11 @@ use clap::{Args, ValueHint};
 
 use crate::config::{Config, Flags, Surroundings, in_backticks};
 use crate::model::size;
-use crate::service::{CheckDocument, DiffDocument, Inspected, ProblemDocument, RightDocument};
+use crate::service::{CheckDocument, DiffDocument, Inspected, PassedOver, ProblemDocument, RightDocument};
 use crate::wasm::RightKind;
 
 use super::context::Context;
-use super::error::{CliError, NEW_RIGHTS_HINT};
+use super::error::{CliError, NEW_RIGHTS_HINT, REMOVED_TASKS_HINT};
 use super::flags::right;
 use super::harmless::harmless_line;
 use super::output::{self, Output};
@@ -29,7 +29,8 @@ Exit codes: 1 with --require-interface if it does not export that interface.")]
 pub struct InspectArgs {
     /// Component file, or the name of a component that is configured or was pushed
     ///
-    /// `NAME@DIGEST` is another version that the store has; the first digits of the digest are enough.
+    /// Of a pushed one that is the version in use. `NAME@DIGEST` is another version that the store has; the first digits of
+    /// the digest are enough.
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
 
@@ -79,6 +80,7 @@ pub fn run(args: &InspectArgs, flags: &Flags, json: bool) -> Result<(), CliError
         false => show(&mut output, &inspected)?,
     }
     output.flush()?;
+    tell_passed_over(&inspected.passed_over);
     let Some(missing) = args.require_interface.iter().find(|name| !inspected.has_interface(name)) else {
         return Ok(());
     };
@@ -111,8 +113,8 @@ pub fn diff(args: &ComponentDiffArgs, flags: &Flags, json: bool) -> Result<(), C
         false => show_diff(&mut output, &document)?,
     }
     output.flush()?;
-    let lost = document.tasks.removed.iter().chain(document.tasks.changed.iter().map(|task| &task.old));
-    let lost: Vec<_> = lost.map(|task| format!("`{}`", harmless_line(task))).collect();
+    tell_passed_over(&document.passed_over);
+    let lost: Vec<_> = document.tasks.lost().map(|task| format!("`{}`", harmless_line(task))).collect();
     if args.deny_removed_tasks && !lost.is_empty() {
         let message = format!(
             "`{}` lacks {} of `{}`, or has other types: {}",
@@ -121,8 +123,7 @@ pub fn diff(args: &ComponentDiffArgs, flags: &Flags, json: bool) -> Result<(), C
             args.old.display(),
             lost.join("; ")
         );
-        let hint = "whoever submits these would be refused; without `--deny-removed-tasks` this is no error";
-        return Err(CliError::Violated { message, hint: hint.to_owned() });
+        return Err(CliError::Violated { message, hint: REMOVED_TASKS_HINT.to_owned() });
     }
     let added = document.rights.added.iter().filter(|right| right.is_denied(&args.allowed_rights));
     let added: Vec<_> = added.collect();
@@ -139,9 +140,14 @@ pub fn diff(args: &ComponentDiffArgs, flags: &Flags, json: bool) -> Result<(), C
     Err(CliError::Violated { message, hint: NEW_RIGHTS_HINT.to_owned() })
 }
 
+/// Says of names that stand for a version in use which newer one is passed over.
+pub fn tell_passed_over<'p>(passed_over: impl IntoIterator<Item = &'p PassedOver>) {
+    passed_over.into_iter().for_each(|one| output::note(&harmless_line(&one.to_string())));
+}
+
 fn show_diff(
     output: &mut Output,
-    DiffDocument { old, new, rights, tasks }: &DiffDocument,
+    DiffDocument { old, new, rights, tasks, .. }: &DiffDocument,
 ) -> Result<(), CliError> {
     let mut lines = Vec::new();
     lines.extend(rights.added.iter().map(|right| format!("+ right {}", right_line(right))));
@@ -162,7 +168,7 @@ fn show_diff(
 /// Writes for people what a component file holds, and how much of what it asks for
 /// it is granted.
 pub fn show(output: &mut Output, inspected: &Inspected) -> Result<(), CliError> {
-    let Inspected { path, inspection, configured } = inspected;
+    let Inspected { path, inspection, configured, .. } = inspected;
     output.line(&harmless_line(&path.display().to_string()))?;
     output.line(&format!("{}, {}", inspection.digest, size(inspection.bytes)))?;
     output.line(&format!("\nexports {}", plural(inspection.tasks.len(), "task")))?;

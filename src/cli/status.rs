@@ -81,6 +81,9 @@ pub fn logs(name: &InvocationName, context: &Context) -> Result<(), CliError> {
     let id = context.service.resolve(name)?;
     let mut output = context.output();
     let logs = context.service.logs(id)?;
+    if logs.entries.is_empty() {
+        output::note("the guest has written nothing");
+    }
     if context.json {
         return output.documents(&logs.entries);
     }
@@ -97,6 +100,9 @@ pub fn logs(name: &InvocationName, context: &Context) -> Result<(), CliError> {
 pub fn logs_of_tree(name: &InvocationName, context: &Context) -> Result<(), CliError> {
     let mut output = context.output();
     let TreeLogs { entries, left_out } = context.service.logs_of_tree(context.service.resolve(name)?)?;
+    if entries.is_empty() && left_out == 0 {
+        output::note("no guest of it and below it has written anything");
+    }
     if left_out > 0 {
         output::note(&format!("the logs of {} descendants are left out", thousands(left_out as u64)));
     }

@@ -12,7 +12,7 @@ use super::context::Context;
 use super::error::CliError;
 use super::harmless::harmless_line;
 use super::output;
-use super::render::{Ids, duration, run_time, status_word, thousands};
+use super::render::{Ids, duration, run_time, standing, status_word, thousands};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -155,6 +155,9 @@ impl Drawing {
             harmless_line(&invocation.task),
             status_word(invocation.status, self.has_colours)
         );
+        if let Some(standing) = standing(invocation, self.now) {
+            text.push_str(&format!(", {standing}"));
+        }
         if let Some(time) = run_time(invocation, self.now) {
             text.push_str(&format!(" {}", duration(time)));
         }

@@ -25,7 +25,7 @@ pub use component::{
 };
 pub use limit::parse_limit;
 pub use lock::{Lock, LockedComponent};
-pub use problem::{ConfigError, Origin, Problem, in_backticks, nearest};
+pub use problem::{ConfigError, Origin, Problem, first_in_backticks, in_backticks, nearest};
 pub use registry::{OCI_SCHEME, RegistryReference, RegistryVersion};
 pub use resolve::{Config, FILE_NAME, Flags, StoreChoice};
 pub use secrets::read_secrets;

@@ -97,6 +97,15 @@ pub fn in_backticks<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     words.into_iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
+/// The first words of a list in backticks, at most so many, and how many more there are.
+pub fn first_in_backticks<T: AsRef<str>>(words: &[T], most: usize) -> String {
+    let shown = in_backticks(words.iter().take(most).map(AsRef::as_ref));
+    match words.len().saturating_sub(most) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -95,18 +95,6 @@ fn newest(pushed: &[PushedComponent]) -> impl Iterator<Item = &PushedComponent> 
     last.filter(|one| one.removed_at.is_none())
 }
 
-/// Returns the reason why runners can't use a pushed version, if one has said so and none has taken it over.
-pub(super) fn refusal(one: &PushedComponent) -> Option<&str> {
-    let answers = || one.facts.iter().flat_map(|facts| facts.answers.values());
-    if answers().any(|answer| *answer == PushAnswer::Taken) {
-        return None;
-    }
-    answers().find_map(|answer| match answer {
-        PushAnswer::Refused(reason) => Some(&**reason),
-        _ => None,
-    })
-}
-
 /// The end of a wait for the answers of runners to pushes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum PushWaited {

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::components::left_out_sentences;
+use super::pause::paused_tasks;
 use super::{CheckDocument, ProblemDocument, Service, ServiceError};
-use crate::config::{ConfigError, Origin, Problem, read_secrets};
+use crate::config::{ComponentOrigin, ConfigError, Origin, Problem, first_in_backticks, read_secrets};
 use crate::store::{LeftPause, TaskRule};
 use crate::wasm::Library;
 
@@ -57,7 +58,11 @@ impl Service {
         let warning = |message| ProblemDocument { message, hint: None };
         let unfitting = self.fitting_no_section(&library);
         let left_out = left_out.into_iter().chain(unfitting).map(warning);
-        document.warnings = left_out.chain(told).chain(self.contradictions(&library)).collect();
+        document.warnings = left_out
+            .chain(told)
+            .chain(self.contradictions(&library))
+            .chain(self.pauses_of_pushed())
+            .collect();
         if missing.is_empty() { Ok(()) } else { Err(ConfigError(missing).into()) }
     }
 
@@ -65,14 +70,30 @@ impl Service {
     fn fitting_no_section(&self, library: &Library) -> Option<String> {
         let names =
             library.components().map(|(name, _)| name).filter(|name| self.config().fits_no_section(name));
-        let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
-        let more = match names.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let first = names.get(..NAMED).unwrap_or(&names).join(", ");
+        let names: Vec<_> = names.collect();
+        let first = first_in_backticks(&names, NAMED);
         (!names.is_empty()).then(|| {
-            format!("no section fits what was pushed as {first}{more}: it is granted nothing and may submit nothing")
+            format!(
+                "no section fits what was pushed as {first}: it is granted nothing and may submit nothing; \
+                 the default limits hold for it, and no quota"
+            )
+        })
+    }
+
+    /// Says which tasks of components in the store are paused, also of those that were removed: an old pause holds back
+    /// what is pushed under that name later. A store that does not exist or can't be read has none.
+    fn pauses_of_pushed(&self) -> Option<ProblemDocument> {
+        let config = self.config();
+        let is_of_store =
+            |name: &str| config.component(name).is_none_or(|one| one.origin == ComponentOrigin::Store);
+        let tasks = self.existing().and_then(|access| paused_tasks(&access, is_of_store)).ok()?;
+        let (s, are) = if tasks.len() == 1 { ("", "is") } else { ("s", "are") };
+        (!tasks.is_empty()).then(|| ProblemDocument {
+            message: format!(
+                "task{s} of components in the store {are} paused, and stay so when these are removed and pushed again: {}",
+                first_in_backticks(&tasks, NAMED)
+            ),
+            hint: Some("`run-wasm-runner resume --task TASK` lets one go on".to_owned()),
         })
     }
 

@@ -12,6 +12,7 @@ use crate::store::PushedComponent;
 use crate::wasm::{ComponentSource, Interfaces, Library, LibraryOptions, LoadError, Names, Task};
 
 use super::error::{Remedy, ServiceError};
+use super::in_use::newest;
 use super::kept::Shelf;
 use super::patience::Access;
 use super::registry::Registry;
@@ -235,31 +236,6 @@ impl Service {
         let cache = self.config().cache_directory.as_deref();
         let (interfaces, errors) = Interfaces::load(&sources, cache, self.shared.compiler.clone());
         Ok((interfaces, left_out.into_iter().chain(errors).collect()))
-    }
-
-    /// Finds a component with its file, which is fetched if need be: one that is configured, or that was pushed;
-    /// `None` if none has that name.
-    pub(super) fn source(&self, name: &str) -> Result<Option<ComponentSource>, ServiceError> {
-        let Some(component) = self.config().component(name) else { return self.pushed_source(name) };
-        if let Some(path) = component.origin.file() {
-            return Ok(Some(component.at(path.to_owned(), Vec::new())));
-        }
-        let store = self.store_of_components()?;
-        let pushed = store.as_ref().map_or(Ok(Vec::new()), |store| store.ask(|store| store.components()))?;
-        self.prepare(component, &pushed, store.as_ref()).map(Some)
-    }
-
-    /// Finds a component that was pushed and is not configured by its name.
-    fn pushed_source(&self, name: &str) -> Result<Option<ComponentSource>, ServiceError> {
-        if !self.config().store.url.is_durable() {
-            return Ok(None);
-        }
-        let store = self.existing()?;
-        let pushed = store.ask(|store| store.components())?;
-        if !is_live(&pushed, name) {
-            return Ok(None);
-        }
-        self.prepare(&self.config().pushed_component(name.into()), &pushed, Some(&store)).map(Some)
     }
 
     /// Refuses a task that nothing runs any more because its component was removed from the store, as far as that can
@@ -493,7 +469,7 @@ impl Service {
     }
 
     /// Finds out which digests a component may have, and gets its file from wherever it comes from.
-    fn prepare(
+    pub(super) fn prepare(
         &self,
         component: &Component,
         pushed: &[PushedComponent],
@@ -512,7 +488,7 @@ impl Service {
 
     /// The digests that a component may have; any if there is none. One that only a flag
     /// names has no grants, and needs no lock.
-    fn locked(&self, component: &Component) -> Result<Vec<ComponentDigest>, ServiceError> {
+    pub(super) fn locked(&self, component: &Component) -> Result<Vec<ComponentDigest>, ServiceError> {
         let Some(lock) = &self.config().lock else { return Ok(Vec::new()) };
         let Some(entry) = lock.components.get(&*component.name) else {
             if component.origin.file().is_some() && !component.is_in_file {
@@ -569,13 +545,8 @@ fn warn_of(library: &Library, component: &str) {
 }
 
 /// Whether there is a pushed component of that name that was not removed.
-fn is_live(pushed: &[PushedComponent], name: &str) -> bool {
+pub(super) fn is_live(pushed: &[PushedComponent], name: &str) -> bool {
     newest(pushed, name).is_some()
-}
-
-/// Finds the newest version of a pushed component that was not removed: of each name it comes first.
-pub(super) fn newest<'p>(pushed: &'p [PushedComponent], name: &str) -> Option<&'p PushedComponent> {
-    pushed.iter().find(|one| *one.name == *name && one.removed_at.is_none())
 }
 
 /// Finds the pushed component of that name, and all that provide something for it, directly or not. A component

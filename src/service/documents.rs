@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
+use super::PassedOver;
 use super::copies::retry_of;
 use crate::model::{
     ComponentDigest, ComponentFacts, Failure, HolderKind, Invocation, InvocationId, LogEntry, Outcome,
@@ -377,9 +378,13 @@ pub struct ComponentDocument {
     pub pushed_at: Option<UnixMicros>,
     /// Whether it is what runners get under that name.
     pub newest: bool,
-    /// Whether it is what a submit gets, in a list: the newest that runners have not refused.
+    /// Whether it is what a submit gets, in a list: the newest that runners have not refused. None is, if this configuration
+    /// takes the component from elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_use: Option<bool>,
+    /// Where this configuration takes the component of that name from instead, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configured_source: Option<String>,
     /// Why runners can't use it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
@@ -396,6 +401,19 @@ pub struct ComponentDocument {
     /// When it was removed, if it is kept for unfinished invocations alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub removed_at: Option<UnixMicros>,
+    /// Of one that was just pushed: the tasks of the version in use before that it lacks, or has with other types.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed_tasks: Vec<String>,
+    /// Of one that was just pushed: the rights that it asks for and the version in use before does not, but for those
+    /// that all guests have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub new_rights: Vec<RightDocument>,
+    /// Of one that was just pushed: its tasks that are paused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub paused_tasks: Vec<Arc<str>>,
+    /// The newest version before, if the one just pushed was compared with an earlier one that is in use.
+    #[serde(skip)]
+    pub passed_over: Option<PassedOver>,
 }
 
 impl ComponentDocument {
@@ -408,11 +426,16 @@ impl ComponentDocument {
             pushed_at: None,
             newest: true,
             in_use: None,
+            configured_source: None,
             refused: None,
             labels: BTreeMap::new(),
             functions: None,
             imports: BTreeMap::new(),
             removed_at: None,
+            removed_tasks: Vec::new(),
+            new_rights: Vec::new(),
+            paused_tasks: Vec::new(),
+            passed_over: None,
         }
     }
 
@@ -433,6 +456,9 @@ pub struct RemovalDocument {
     pub unfinished: u64,
     /// How many of them were cancelled.
     pub cancelled: u64,
+    /// Its tasks that are paused, and stay so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub paused_tasks: Vec<Arc<str>>,
 }
 
 /// An entry of the lock file.
@@ -595,7 +621,7 @@ pub struct InspectionDocument<'a> {
 }
 
 /// A right that a component asks for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct RightDocument {
     /// Its kind.
     pub right: &'static str,
@@ -662,6 +688,9 @@ pub struct DiffDocument {
     pub rights: RightChanges,
     /// The differences in their tasks.
     pub tasks: TaskChanges,
+    /// The newest versions of those that were named and stand for an earlier one.
+    #[serde(skip)]
+    pub passed_over: Vec<PassedOver>,
 }
 
 /// The rights that only one of two components asks for.
@@ -682,6 +711,13 @@ pub struct TaskChanges {
     pub removed: Vec<String>,
     /// The tasks of both.
     pub changed: Vec<ChangedTask>,
+}
+
+impl TaskChanges {
+    /// The tasks of the old one that the new one lacks, or has with other types.
+    pub fn lost(&self) -> impl Iterator<Item = &str> {
+        self.removed.iter().chain(self.changed.iter().map(|task| &task.old)).map(String::as_str)
+    }
 }
 
 /// A task whose signature has changed.

@@ -67,6 +67,9 @@ pub enum ServiceError {
     /// A component asks for rights that it must not ask for.
     #[error("{0}")]
     NewRights(String),
+    /// A component lacks tasks that it must not lack.
+    #[error("{0}")]
+    RemovedTasks(String),
     /// There are no components, and so nothing to do.
     #[error("{0}")]
     NoComponents(String),

@@ -5,14 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::components::newest;
+use super::components::is_live;
+use super::in_use::{PassedOver, keep_meant};
 use super::kept::Shelf;
+use super::patience::Access;
 use super::{ChangedTask, DiffDocument, InspectionDocument, RightChanges, RightDocument, TaskChanges};
 use super::{Service, ServiceError};
-use crate::config::{Origin, check_component_name, in_backticks};
+use crate::config::{Component, ComponentOrigin, Origin, check_component_name, in_backticks};
 use crate::model::{is_compatible, split_version};
 use crate::store::PushedComponent;
 use crate::wasm::{ComponentSource, Grants, Inspection, Library, LoadError, Right, rights};
+
+/// A component with its file, and the newer version of it that is passed over.
+type FoundSource = (ComponentSource, Option<PassedOver>);
 
 /// A component that was looked into.
 #[derive(Debug)]
@@ -23,6 +28,8 @@ pub struct Inspected {
     pub inspection: Inspection,
     /// Its name in the configuration and its grants, if it is configured.
     pub configured: Option<(Arc<str>, Grants)>,
+    /// The newest version, if it was asked for by a name that stands for an earlier one.
+    pub passed_over: Option<PassedOver>,
 }
 
 impl Inspected {
@@ -56,15 +63,15 @@ impl Service {
             let is_it = |path: &Path| real.is_some() && fs::canonicalize(path).ok() == real;
             let mut components = self.config().components.iter();
             let found = components.find(|component| component.origin.file().is_some_and(is_it));
-            found.map(|component| component.at(file.to_owned(), Vec::new()))
+            found.map(|component| (component.at(file.to_owned(), Vec::new()), None))
         } else {
             match file.to_str().map(|name| (name, name.split_once('@'))) {
-                Some((_, Some((name, digest)))) => Some(self.version(name, digest)?),
+                Some((_, Some((name, digest)))) => Some((self.version(name, digest)?, None)),
                 Some((name, None)) => self.source(name)?,
                 None => None,
             }
         };
-        let Some(source) = source else {
+        let Some((source, passed_over)) = source else {
             // A text that can be a name was perhaps meant as one.
             let name = file.to_str().filter(|name| check_component_name(name, Origin::Flag).is_ok());
             return match name {
@@ -74,7 +81,50 @@ impl Service {
         };
         let inspection = self.look_into(&source.name, &source.path, None)?;
         self.tidy_components([&*source.path]);
-        Ok(Inspected { path: source.path, inspection, configured: Some((source.name, source.grants)) })
+        let configured = Some((source.name, source.grants));
+        Ok(Inspected { path: source.path, inspection, configured, passed_over })
+    }
+
+    /// Finds a component with its file, which is fetched if need be: one that is configured, or that was pushed;
+    /// `None` if none has that name.
+    /// One that comes from the store is the version that is in use; a newer one that is passed over is told, unless the
+    /// lock file says which version it is.
+    fn source(&self, name: &str) -> Result<Option<FoundSource>, ServiceError> {
+        let Some(component) = self.config().component(name) else { return self.pushed_source(name) };
+        if let Some(path) = component.origin.file() {
+            return Ok(Some((component.at(path.to_owned(), Vec::new()), None)));
+        }
+        let store = self.store_of_components()?;
+        let pushed = store.as_ref().map_or(Ok(Vec::new()), |store| store.ask(|store| store.components()))?;
+        self.source_in_use(component, pushed, store.as_ref()).map(Some)
+    }
+
+    /// Finds a component that was pushed and is not configured by its name.
+    fn pushed_source(&self, name: &str) -> Result<Option<FoundSource>, ServiceError> {
+        if !self.config().store.url.is_durable() {
+            return Ok(None);
+        }
+        let store = self.existing()?;
+        let pushed = store.ask(|store| store.components())?;
+        if !is_live(&pushed, name) {
+            return Ok(None);
+        }
+        self.source_in_use(&self.config().pushed_component(name.into()), pushed, Some(&store)).map(Some)
+    }
+
+    fn source_in_use(
+        &self,
+        component: &Component,
+        mut pushed: Vec<PushedComponent>,
+        store: Option<&Access>,
+    ) -> Result<FoundSource, ServiceError> {
+        let passed_over = match component.origin {
+            ComponentOrigin::Store if self.locked(component)?.is_empty() => {
+                keep_meant(&mut pushed, &component.name)
+            }
+            _ => None,
+        };
+        Ok((self.prepare(component, &pushed, store)?, passed_over))
     }
 
     /// Says that a name stands for no component.
@@ -118,28 +168,22 @@ impl Service {
 
     fn inspect_unconfigured(&self, file: &Path, cache: Option<&Path>) -> Result<Inspected, ServiceError> {
         let inspection = self.look_into(&component_name(file), file, cache)?;
-        Ok(Inspected { path: file.to_owned(), inspection, configured: None })
+        Ok(Inspected { path: file.to_owned(), inspection, configured: None, passed_over: None })
     }
 
     /// Compares two components, each as [`inspect`](Self::inspect) finds it.
     pub fn diff(&self, old: &Path, new: &Path) -> Result<DiffDocument, ServiceError> {
-        let (old, new) = (self.inspect(old)?.inspection, self.inspect(new)?.inspection);
+        let (old, new) = (self.inspect(old)?, self.inspect(new)?);
+        let passed_over = [old.passed_over, new.passed_over].into_iter().flatten().collect();
+        let (old, new) = (old.inspection, new.inspection);
         let (before, after) = (rights(&old.imports), rights(&new.imports));
         Ok(DiffDocument {
             old: old.digest,
             new: new.digest,
             rights: RightChanges { added: more(&after, &before), removed: more(&before, &after) },
             tasks: task_changes(&old, &new),
+            passed_over,
         })
-    }
-
-    /// Looks into the newest version of a component in the store; `None` if there is none.
-    pub(super) fn look_into_newest(&self, name: &str) -> Result<Option<Inspection>, ServiceError> {
-        let access = self.existing()?;
-        let pushed = access.ask(|store| store.components())?;
-        let Some(newest) = newest(&pushed, name) else { return Ok(None) };
-        let Some((path, _)) = Shelf::new(access, self.config()).find(newest.digest)? else { return Ok(None) };
-        self.look_into(name, &path, None).map(Some)
     }
 
     pub(super) fn look_into(
@@ -173,7 +217,7 @@ pub(super) fn more(these: &[Right], than: &[Right]) -> Vec<RightDocument> {
 }
 
 /// Compares tasks by function: files are called as they like.
-fn task_changes(old: &Inspection, new: &Inspection) -> TaskChanges {
+pub(super) fn task_changes(old: &Inspection, new: &Inspection) -> TaskChanges {
     let by_function = |inspection: &Inspection| {
         let tasks = inspection.tasks.iter();
         let signatures = tasks.map(|task| (task.function().to_owned(), task.signature_as(task.function())));

@@ -10,8 +10,8 @@ use crate::regular_file;
 use crate::store::PushedComponent;
 
 use super::Service;
-use super::components::newest;
 use super::error::{Remedy, ServiceError};
+use super::in_use::newest;
 use super::kept::{Kept, Shelf};
 use super::patience::Access;
 use super::registry::Found;
@@ -57,6 +57,21 @@ impl Service {
             }
         };
         found.map_err(|message| ServiceError::unloaded(component, place, message))
+    }
+
+    /// Where this configuration takes the component of a name from, if not from the store: its runners run that, whatever
+    /// is pushed.
+    pub(super) fn source_beside_store(&self, name: &str) -> Option<String> {
+        let component = self.config().component(name)?;
+        (component.origin != ComponentOrigin::Store).then(|| component.origin.to_string())
+    }
+
+    /// The same, unless these are the bytes that were pushed.
+    pub(super) fn source_beside_push(&self, name: &str, pushed: ComponentDigest) -> Option<String> {
+        let file = self.config().component(name)?.origin.file();
+        let digest = |path| digest_of_file(path, self.config().compile.component_bytes).ok();
+        let is_same = file.and_then(digest) == Some(pushed);
+        self.source_beside_store(name).filter(|_| !is_same)
     }
 
     /// Fetches a component from where its reference leads: the bytes with a digest, or those that it stands for now.

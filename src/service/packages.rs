@@ -4,21 +4,22 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::{Component, ComponentOrigin, OnRemove, Origin, check_component_name, in_backticks};
+use crate::config::{
+    Component, ComponentOrigin, OnRemove, Origin, check_component_name, in_backticks, nearest,
+};
 use crate::model::{ComponentDigest, Labels, TaskId, check_labels};
 use crate::regular_file;
 use crate::store::{Batch, NewComponent};
-use crate::wasm::{Inspection, LoadError, RightKind, check_lock, rights};
+use crate::wasm::{Inspection, LoadError, RightKind, check_lock};
 
-use super::answers::refusal;
-use super::components::newest;
-use super::error::{Remedy, known};
-use super::inspect::more;
+use super::in_use::{in_use, newest, refusal};
 use super::origin::pushable;
 use super::patience::Transactions;
+use super::pause::paused_tasks;
+use super::upgrade::Upgrade;
 use super::{
-    CancelDocument, CancelOutcome, CancelRequest, ComponentDocument, ListRequest, RemovalDocument,
-    RightDocument, Selection, Service, ServiceError,
+    CancelDocument, CancelOutcome, CancelRequest, ComponentDocument, ListRequest, RemovalDocument, Selection,
+    Service, ServiceError,
 };
 
 /// The components that a push is of.
@@ -53,11 +54,13 @@ pub struct PushRequest {
     pub labels: Option<Labels>,
     /// The chosen providers of imports, by interface.
     pub imports: Vec<(String, String)>,
-    /// Refuses a component that asks for a right that the version before in the store does not ask for; a first version
-    /// that asks for any.
+    /// Refuses a component that asks for a right that the version in use does not ask for; a first version that asks for
+    /// any.
     pub denies_new_rights: bool,
     /// The kinds of right that are not denied.
     pub allowed_rights: Vec<RightKind>,
+    /// Refuses a component that lacks a task of the version in use, or has it with other types.
+    pub denies_removed_tasks: bool,
 }
 
 impl Service {
@@ -84,8 +87,9 @@ impl Service {
         let looked_at = components.iter().map(|component| self.prepare_push(component, request));
         let mut pushes = looked_at.collect::<Result<VecDeque<_>, _>>()?;
         let access = self.access()?;
+        let service = self.clone();
         Ok(Transactions::new(move || {
-            let Some(mut push) = pushes.pop_front() else { return Ok(None) };
+            let Some((mut push, upgrade)) = pushes.pop_front() else { return Ok(None) };
             if labels.is_none() {
                 let pushed = access.ask(|store| store.components())?;
                 push.labels =
@@ -97,16 +101,26 @@ impl Service {
             access.commit(&Batch { pushes: vec![push], ..Batch::default() })?;
             let stored = access.ask(|store| store.components())?;
             let facts = stored.into_iter().find(|one| one.name == name).and_then(|one| one.facts);
+            let Upgrade { removed_tasks, new_rights, passed_over, .. } = upgrade;
+            let paused_tasks = paused_tasks(&access, |component| *component == *name)?;
+            let document = ComponentDocument {
+                removed_tasks,
+                new_rights,
+                paused_tasks,
+                passed_over,
+                configured_source: service.source_beside_push(&name, digest),
+                ..document
+            };
             Ok(Some(document.with(&labels, facts)))
         }))
     }
 
-    /// Reads a component that is to be pushed, and looks into it.
+    /// Reads a component that is to be pushed, looks into it, and compares it with the version in use.
     fn prepare_push(
         &self,
         component: &Component,
         request: &PushRequest,
-    ) -> Result<NewComponent, ServiceError> {
+    ) -> Result<(NewComponent, Upgrade), ServiceError> {
         let (config, path) = (self.config(), pushable(component)?);
         let load = |message: String| ServiceError::unloaded(component, path.display().to_string(), message);
         if !path.exists() {
@@ -116,9 +130,7 @@ impl Service {
         if let Some(reason) = &inspection.unlinkable {
             return Err(load(format!("no runner could link it: {reason}")));
         }
-        if request.denies_new_rights {
-            self.refuse_new_rights(&component.name, &inspection, &request.allowed_rights)?;
-        }
+        let upgrade = self.prepare_upgrade(&component.name, &inspection, request)?;
         let bytes =
             regular_file::read(path).map_err(|error| load(format!("the file can't be read: {error}")))?;
         if let Some(lock) = &config.lock
@@ -142,35 +154,39 @@ impl Service {
             }
             facts.imports.insert(interface.clone(), Some(provider.as_str().into()));
         }
-        Ok(NewComponent {
+        let new = NewComponent {
             name: Arc::clone(&component.name),
             digest: inspection.digest,
             bytes: bytes.into(),
             labels: request.labels.clone().unwrap_or_default(),
             facts,
-        })
+        };
+        Ok((new, upgrade))
     }
 
-    /// Refuses a component that asks for more than the version before it in the store, but for what is allowed. Clocks
-    /// and random numbers are given to all.
-    fn refuse_new_rights(
+    /// Compares a component with the version in use, and refuses what the request denies.
+    fn prepare_upgrade(
         &self,
         name: &str,
         new: &Inspection,
-        allowed: &[RightKind],
-    ) -> Result<(), ServiceError> {
-        let before = self.look_into_newest(name)?;
-        let had = before.as_ref().map(|before| rights(&before.imports)).unwrap_or_default();
-        let mut added = more(&rights(&new.imports), &had);
-        added.retain(|right| right.is_denied(allowed));
-        if added.is_empty() {
-            return Ok(());
+        request: &PushRequest,
+    ) -> Result<Upgrade, ServiceError> {
+        let upgrade = match self.upgrade(name, new) {
+            // Nothing was asked for that needs the version in use: bytes that can't be read, say, stop no push.
+            Err(ServiceError::Load(_) | ServiceError::System(_))
+                if !request.denies_new_rights && !request.denies_removed_tasks =>
+            {
+                Upgrade::default()
+            }
+            compared => compared?,
+        };
+        if request.denies_removed_tasks {
+            upgrade.refuse_removed_tasks(name)?;
         }
-        let but = if before.is_some() { " that the version before does not" } else { "" };
-        let added: Vec<_> = added.iter().map(RightDocument::with_uses).collect();
-        let s = if added.len() == 1 { "" } else { "s" };
-        let message = format!("`{name}` asks for {} right{s}{but}: {}", added.len(), added.join("; "));
-        Err(ServiceError::NewRights(message))
+        if request.denies_new_rights {
+            upgrade.refuse_new_rights(name, &request.allowed_rights)?;
+        }
+        Ok(upgrade.told())
     }
 
     /// Removes a component from the store: nothing is served under its name any more. Unfinished invocations of
@@ -190,19 +206,19 @@ impl Service {
         let access = self.existing()?;
         let removal = Batch { removals: vec![name.into()], ..Batch::default() };
         if access.commit(&removal)?.removed != [true] {
-            let pushed = access.ask(|store| store.components())?;
-            let mut names: Vec<_> = pushed.iter().map(|one| &*one.name).collect();
-            names.dedup();
-            let otherwise = match names.is_empty() {
-                true => "nothing was pushed".to_owned(),
-                false => known(names.iter().copied()),
+            // No other name is suggested: it may be that of another customer.
+            let remedy = match self.source_beside_store(name) {
+                Some(source) => format!("it is configured, not in the store: {source}"),
+                None => "`run-wasm-runner component list` shows what is pushed".to_owned(),
             };
-            return Err(ServiceError::unknown("component", name, names.iter().copied(), otherwise));
+            let message = format!("component `{name}`: nothing is pushed under that name");
+            return Err(ServiceError::Unknown { message, remedy: Some(remedy.into()) });
         }
         let tasks = access.ask(|store| store.unfinished_by_task())?;
         let of_it = tasks.iter().filter(|(task, _)| TaskId::split(task).0 == Some(name));
         let unfinished = of_it.map(|(_, count)| count).sum();
-        let mut document = RemovalDocument { name: name.into(), unfinished, cancelled: 0 };
+        let paused_tasks = paused_tasks(&access, |component| component == name)?;
+        let mut document = RemovalDocument { name: name.into(), unfinished, cancelled: 0, paused_tasks };
         if cancels && unfinished > 0 {
             let listed = ListRequest { components: vec![name.to_owned()], ..ListRequest::default() };
             let message = format!("the component `{name}` was removed");
@@ -264,22 +280,25 @@ impl Service {
     }
 
     /// Lists the components in the store, by name, of one name the newest first. The answers of runners tell which version
-    /// is in use.
+    /// is in use, and the configuration whether any is.
     pub fn components(&self) -> Result<Vec<ComponentDocument>, ServiceError> {
         let components = self.existing()?.ask(|store| store.components())?;
-        let (mut last, mut used) = (None, None);
-        let documents = components.into_iter().map(|one| {
+        let of_names = components.chunk_by(|one, next| one.name == next.name);
+        let used = of_names.flat_map(|versions| {
+            let used = in_use(versions, &versions[0].name).map(|one| one.digest);
+            versions.iter().map(move |one| used == Some(one.digest))
+        });
+        let used: Vec<_> = used.collect();
+        let mut last = None;
+        let documents = components.into_iter().zip(used).map(|(one, in_use)| {
             let is_first = last.replace(Arc::clone(&one.name)).as_ref() != Some(&one.name);
             let refused = refusal(&one).map(str::to_owned);
-            let is_usable = one.removed_at.is_none() && refused.is_none();
-            let in_use = is_usable && used.as_ref() != Some(&one.name);
-            if in_use {
-                used = Some(Arc::clone(&one.name));
-            }
+            let configured_source = self.source_beside_store(&one.name);
             let document = ComponentDocument {
                 pushed_at: Some(one.pushed_at),
                 newest: is_first && one.removed_at.is_none(),
-                in_use: Some(in_use),
+                in_use: Some(in_use && configured_source.is_none()),
+                configured_source,
                 refused,
                 removed_at: one.removed_at,
                 ..ComponentDocument::of(one.name, one.digest, one.size)
@@ -304,12 +323,13 @@ impl Service {
     fn pushable(&self, name: &str) -> Result<&Component, ServiceError> {
         let config = self.config();
         let Some(component) = config.component(name) else {
-            let names = || config.components.iter().map(|component| &*component.name);
-            let otherwise = match config.components.is_empty() {
-                true => Remedy::AddComponents,
-                false => known(names()).into(),
+            let message = format!("give a FILE: the configuration has no component `{name}` to push");
+            let near = nearest(name, config.components.iter().map(|component| &*component.name));
+            let remedy = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("`run-wasm-runner component push {name} FILE`"),
             };
-            return Err(ServiceError::unknown("component", name, names(), otherwise));
+            return Err(ServiceError::Unknown { message, remedy: Some(remedy.into()) });
         };
         pushable(component).map(|_| component)
     }

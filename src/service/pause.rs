@@ -54,6 +54,20 @@ fn orphans(paused: &[PauseTarget], rules: &[TaskRule]) -> Orphans {
     orphans
 }
 
+/// Lists the paused tasks of some components. A pause stays when the component is removed, and when it is pushed again.
+pub(super) fn paused_tasks(
+    access: &Access,
+    is_meant: impl Fn(&str) -> bool,
+) -> Result<Vec<Arc<str>>, ServiceError> {
+    let tasks = access.ask(|store| store.paused())?.into_iter().filter_map(|target| match target {
+        PauseTarget::Task(task) => Some(task).filter(|task| is_meant(TaskId::component_of(task))),
+        PauseTarget::Queue(_) => None,
+    });
+    let mut tasks: Vec<_> = tasks.collect();
+    tasks.sort();
+    Ok(tasks)
+}
+
 impl QueueDocument {
     /// Makes the document of a paused queue that has no task.
     fn without_task(queue: Arc<str>) -> Self {

@@ -330,6 +330,7 @@ fn push_of(name: &str) -> PushRequest {
         labels: None,
         imports: Vec::new(),
         denies_new_rights: false,
+        denies_removed_tasks: false,
         allowed_rights: Vec::new(),
     }
 }

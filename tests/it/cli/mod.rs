@@ -9,6 +9,7 @@ mod identity;
 mod keep;
 mod lock;
 mod output;
+mod pushes;
 mod registry;
 mod run;
 mod stored;

@@ -254,6 +254,25 @@ fn a_push_that_can_not_be_used_takes_no_working_version_away() {
     assert_eq!(standing(), [json!([false, true]), json!([true, false])]);
     let table = place.run(["component", "list"]).expect(0);
     assert!(table.stdout().contains("newest, refused: ") && table.stdout().contains("in use"), "{table:?}");
+    // Its name stands for the version in use, where versions are looked into and compared.
+    let told = format!(
+        "`cust-anna` stands for {older}, which is in use: the newest version, {newer}, can't be used: "
+    );
+    let looked_into = place.run(["inspect", "cust-anna", "--json"]).expect(0);
+    assert_eq!(
+        (&looked_into.json()["digest"], looked_into.stderr.matches(&told).count()),
+        (&json!(older), 1)
+    );
+    let upper = guest("upper").display().to_string();
+    let denies = ["--deny-new-rights", "--deny-removed-tasks"];
+    let same = place.run([&["component", "diff", "cust-anna", &upper][..], &denies].concat()).expect(0);
+    assert_eq!((same.stdout().trim(), same.stderr.matches(&told).count()), ("the same component", 1));
+    let workflow = guest("workflow").display().to_string();
+    for flag in denies {
+        let refused = place.run(["component", "push", "cust-anna", &workflow, flag]).expect(1);
+        assert!(refused.stderr.contains("of the version in use") || flag == denies[0], "{refused:?}");
+        assert_eq!(refused.stderr.matches(&told).count(), 1, "{refused:?}");
+    }
     // Another process finds the same version, and so does a runner that starts now.
     let output = transform();
     assert_eq!(output.json(), "HELLO");
@@ -420,10 +439,43 @@ fn a_push_may_ask_for_no_new_rights() {
     let unknown = push("upper", &["--deny-new-rights", "--allow-right", "enviroment"]).expect(2);
     assert!(unknown.stderr.contains("did you mean `environment`?"), "{unknown:?}");
     let refused = push("workflow", &["--deny-new-rights"]).expect(1);
-    assert!(refused.stderr.contains("that the version before does not"), "{refused:?}");
+    assert!(refused.stderr.contains("that the version in use does not"), "{refused:?}");
     assert!(refused.stderr.contains("`--allow-right RIGHT`"), "{refused:?}");
     push("workflow", &[]).expect(0);
     push("workflow", &["--deny-new-rights"]).expect(0);
+}
+
+#[test]
+fn a_push_says_which_tasks_it_removes_and_which_rights_are_new() {
+    let place = Sandbox::new();
+    place.write("wasm-runner.toml", "store = \"sqlite:state.db\"\n[component.\"cust-*\"]\n");
+    let push = |guest_name: &str, flags: &[&str]| {
+        let file = guest(guest_name).display().to_string();
+        place.run([&["component", "push", "cust-anna", &file, "--json"][..], flags].concat())
+    };
+    let first = push("upper", &["--deny-removed-tasks"]).expect(0);
+    let changes = |output: &Output| {
+        let document = output.json();
+        (document["removed_tasks"].clone(), document["new_rights"].clone())
+    };
+    assert_eq!(changes(&first), (Value::Null, Value::Null), "there is nothing to compare it with");
+    assert!(!first.stderr.contains("lacks") && !first.stderr.contains("asks for"), "{first:?}");
+    let refused = push("workflow", &["--deny-removed-tasks"]).expect(1);
+    assert!(refused.stderr.contains("`cust-anna` lacks 1 task of the version in use"), "{refused:?}");
+    assert!(refused.stderr.contains(".transform(text: string)") && refused.stdout.is_empty(), "{refused:?}");
+    let pushed = push("workflow", &[]).expect(0);
+    let (tasks, rights) = changes(&pushed);
+    assert!(tasks.as_array().is_some_and(|tasks| tasks.len() == 1), "{pushed:?}");
+    assert!(tasks[0].as_str().is_some_and(|task| task.contains(".transform(text: string)")), "{pushed:?}");
+    assert!(rights.as_array().is_some_and(|rights| rights[0]["right"].is_string()), "{pushed:?}");
+    for note in [
+        "`cust-anna` lacks 1 task of the version that was in use",
+        "that the version that was in use does not: ",
+    ] {
+        assert_eq!(pushed.stderr.lines().filter(|line| line.contains(note)).count(), 1, "{note}: {pushed:?}");
+    }
+    let again = push("workflow", &["--deny-removed-tasks"]).expect(0);
+    assert_eq!(changes(&again), (Value::Null, Value::Null));
 }
 
 #[test]
