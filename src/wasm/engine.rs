@@ -233,9 +233,12 @@ mod tests {
         use wasm_encoder::{ConstExpr, DataSection, MemorySection, MemoryType, Module};
 
         let (mut memories, mut data) = (MemorySection::new(), DataSection::new());
-        let pages = MemoryType { minimum: 300, maximum: None, memory64: false, shared: false, page_size_log2: None };
+        let pages =
+            MemoryType { minimum: 300, maximum: None, memory64: false, shared: false, page_size_log2: None };
         memories.memory(pages);
-        [0, 16 << 20].map(|place| _ = data.active(0, &ConstExpr::i32_const(place), [1]));
+        for place in [0, 16 << 20] {
+            data.active(0, &ConstExpr::i32_const(place), [1]);
+        }
         let mut module = Module::new();
         module.section(&memories).section(&data);
         let code = compiling_engine(false).unwrap().precompile_module(&module.finish()).unwrap();

@@ -98,7 +98,9 @@ pub(super) async fn standings(link: &Link, ids: &[InvocationId]) -> Result<Vec<O
     );
     let rows = link.read(ask.with(uuids(ids))).await?;
     let mut found = vec![None; ids.len()];
-    place(&rows, &mut found, |fields| Ok(Some(Standing { status: fields.take()?, root: fields.take()?, task: fields.take()? })))?;
+    place(&rows, &mut found, |fields| {
+        Ok(Some(Standing { status: fields.take()?, root: fields.take()?, task: fields.take()? }))
+    })?;
     Ok(found)
 }
 

@@ -169,10 +169,7 @@ fn an_id_of_another_tree_is_of_use_to_a_guest_only_if_it_may_submit_the_task() {
     site.run(["start", "--until-idle", "--config", "confined.toml"]).expect(0);
     assert_eq!(site.value(added), 42);
     let failed = site.run(["result", &refused.to_string()]).expect(1);
-    assert!(
-        failed.stderr.contains("and of a task that this component may not submit"),
-        "{failed:?}"
-    );
+    assert!(failed.stderr.contains("and of a task that this component may not submit"), "{failed:?}");
     let logs = site.run(["logs", &refused.to_string()]).expect(0);
     assert!(logs.stdout().contains("denied: awaiting results"), "{logs:?}");
     let granted = site.submit("await-id", json!([added.to_string()]));

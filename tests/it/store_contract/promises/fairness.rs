@@ -48,12 +48,11 @@ pub fn a_turn_is_given_back_by_what_ends_before_it_is_claimed(bench: &Bench) {
     let mut last = bench.create(of_key("fickle", "work"));
     for _ in 0..30 {
         bench.cancel(last);
-        last = bench.create(of_key("fickle", "work"));
-        // In one transaction with the next submit.
         let next = of_key("fickle", "work");
-        let cancel = Cancel { id: last, by: None, message: "not needed any more".to_owned() };
-        last = next.id;
+        // In one transaction with its submit.
+        let cancel = Cancel { id: next.id, by: None, message: "not needed any more".to_owned() };
         bench.commit(Batch { submits: vec![next], cancels: vec![cancel], ..Batch::default() });
+        last = bench.create(of_key("fickle", "work"));
     }
     let runner = RunnerId::generate();
     let served = serve(bench, runner, 4);
