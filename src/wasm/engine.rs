@@ -18,7 +18,7 @@ pub(super) const TICK: Duration = Duration::from_millis(10);
 pub(super) const WASM_STACK: usize = 512 << 10;
 
 /// A memory whose contents take no more than this has an image of them, however sparse they are.
-const DENSE_IMAGE: u64 = 1 << 20;
+const DENSE_IMAGE: u64 = 4 << 20;
 
 /// The whole stack of a fiber: the guest's share and room for host calls.
 const FIBER_STACK: usize = 2 << 20;
