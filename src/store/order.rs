@@ -4,7 +4,8 @@
 //! The order key is stored with each invocation, because the order is an index, and in SQLite with each lane
 //! (`lane.last_ready`): a change of it needs a migration of every store.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::Hash;
 
 use super::FairnessWeight;
 use crate::model::Glob;
@@ -75,35 +76,62 @@ pub enum Taken {
     Late(i64),
 }
 
-/// The awaited invocations of a claim that are farther ahead than their lead, by fairness key, most urgent first. Each
-/// takes the next turn of its key, so that within a key awaited work goes first, and between keys nothing changes.
+/// The turns of the keys of which something is awaited that is farther ahead than its lead: the most urgent of these
+/// takes the next turn of its key, and the two exchange their starts. So within a key awaited work goes first, and
+/// between keys nothing changes.
 #[derive(Debug)]
-pub(super) struct Awaiting<T>(HashMap<i64, VecDeque<T>>);
+pub(super) struct Turns<T> {
+    /// The awaited, by fairness key, most urgent first.
+    awaiting: HashMap<i64, VecDeque<T>>,
+    /// The awaited that have taken a turn.
+    taken: HashSet<T>,
+    /// Each turn that was taken from another one, with the one that took it.
+    exchanges: Vec<(T, T)>,
+}
 
-impl<T> Default for Awaiting<T> {
+impl<T> Default for Turns<T> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self { awaiting: HashMap::new(), taken: HashSet::new(), exchanges: Vec::new() }
     }
 }
 
-impl<T> Awaiting<T> {
+impl<T: Copy + Eq + Hash> Turns<T> {
+    /// Whether the next of the queue gets its own turn, whatever its key is.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.awaiting.is_empty()
     }
 
-    /// Adds one of a key behind those that it has.
+    /// Adds an awaited one of a key behind those that it has.
     pub(super) fn add(&mut self, key: i64, one: T) {
-        self.0.entry(key).or_default().push_back(one);
+        self.awaiting.entry(key).or_default().push_back(one);
     }
 
-    /// Takes the most urgent one of a key: it gets the turn of the key.
-    pub(super) fn take(&mut self, key: i64) -> Option<T> {
-        let waiting = self.0.get_mut(&key)?;
+    /// Returns the one that gets the turn of the next of the queue, which may be that itself; `None` if it has taken a
+    /// turn before. The next of the queue has no `key` if it keeps its own start.
+    pub(super) fn give(&mut self, next: T, key: Option<i64>) -> Option<T> {
+        if self.taken.contains(&next) {
+            return None;
+        }
+        let Some(awaited) = key.and_then(|key| self.take(key)) else { return Some(next) };
+        self.taken.insert(awaited);
+        if awaited != next {
+            self.exchanges.push((next, awaited));
+        }
+        Some(awaited)
+    }
+
+    fn take(&mut self, key: i64) -> Option<T> {
+        let waiting = self.awaiting.get_mut(&key)?;
         let one = waiting.pop_front()?;
         if waiting.is_empty() {
-            self.0.remove(&key);
+            self.awaiting.remove(&key);
         }
         Some(one)
+    }
+
+    /// Lists the pairs that exchange their starts. The first of each was passed over, and can still be claimed.
+    pub(super) fn into_exchanges(self) -> Vec<(T, T)> {
+        self.exchanges
     }
 }
 
@@ -250,6 +278,20 @@ mod tests {
         awaited.add(CLOCK, 0, TURN, Taken::OutOfTurn);
         assert_eq!(awaited.clock(7, false), 7);
         assert_eq!(awaited.clock(7, true), CLOCK);
+    }
+
+    #[test]
+    fn the_most_urgent_of_a_key_takes_its_next_turn() {
+        let mut turns = Turns::default();
+        turns.add(1, 7);
+        turns.add(1, 8);
+        assert_eq!(turns.give(3, Some(2)), Some(3), "of another key");
+        assert_eq!(turns.give(4, None), Some(4), "in a lane");
+        assert_eq!((turns.give(5, Some(1)), turns.give(8, Some(1))), (Some(7), Some(8)));
+        assert_eq!(turns.give(7, Some(1)), None, "it has taken a turn");
+        assert!(turns.is_empty());
+        assert_eq!(turns.give(6, Some(1)), Some(6));
+        assert_eq!(turns.into_exchanges(), [(5, 7)]);
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Claims: which of those that can be had a runner gets.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use super::Contradiction;
 use super::head::Head;
 use super::state::{State, loaded};
 use crate::model::{Callers, Claim, ComponentDigest, Event, InvocationId, Labels, RunnerId, SubmitLimits};
-use crate::store::order::{self, Awaiting, Taken};
-use crate::store::{ClaimRequest, Lease};
+use crate::store::order::{self, Taken, Turns};
+use crate::store::{ClaimRequest, Lease, Receipt};
 
 /// The fields of a claim besides the head.
 pub struct ClaimRest {
@@ -33,19 +34,19 @@ pub struct Awaited<T> {
 
 /// Chooses among the awaited, in the order asked: `find` answers those that can be had. Returns also those that take
 /// a turn of their keys.
-pub fn choose_awaited<T, E>(
+pub fn choose_awaited<T: Copy + Eq + Hash, E>(
     request: &ClaimRequest,
-    state: &mut State<'_>,
+    receipt: &mut Receipt,
     mut find: impl FnMut(InvocationId) -> Result<Option<Awaited<T>>, E>,
-) -> Result<(Vec<T>, Awaiting<T>), E> {
-    let (mut chosen, mut awaiting) = (Vec::new(), Awaiting::default());
+) -> Result<(Vec<T>, Turns<T>), E> {
+    let (mut chosen, mut turns) = (Vec::new(), Turns::default());
     let mut taken = HashSet::new();
     for id in &request.awaited {
         if taken.contains(id) {
             continue;
         }
         if chosen.len() == request.max {
-            state.receipt.more = true;
+            receipt.more = true;
             break;
         }
         match find(*id)? {
@@ -54,13 +55,13 @@ pub fn choose_awaited<T, E>(
                 if keeps_to_what_it_asks(request) || !found.takes_a_turn {
                     chosen.push(found.one);
                 } else if let Some(key) = found.key {
-                    awaiting.add(key, found.one);
+                    turns.add(key, found.one);
                 }
             }
-            None => state.receipt.unclaimable.push(*id),
+            None => receipt.unclaimable.push(*id),
         }
     }
-    Ok((chosen, awaiting))
+    Ok((chosen, turns))
 }
 
 /// Whether a claim takes nothing but what it asks for, whoever's turn it is.

@@ -2,11 +2,12 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet, btree_set};
+use std::convert::Infallible;
 
 use super::{Runner, Seq, State};
-use crate::model::{Claim, Event, RunnerId, UnixMicros};
-use crate::store::decide::PROMOTED_AT_ONCE;
-use crate::store::order::{self, Awaiting, Flow, Progress, Taken};
+use crate::model::{Claim, Event, InvocationId, RunnerId, UnixMicros};
+use crate::store::decide::{Awaited, PROMOTED_AT_ONCE, choose_awaited};
+use crate::store::order::{self, Flow, Progress, Taken, Turns};
 use crate::store::rules::Place;
 use crate::store::{ClaimRequest, Heartbeat, Lease, NewInvocation, Receipt};
 
@@ -31,35 +32,11 @@ impl State {
         self.open_lanes(now);
         self.settle(now, receipt);
 
-        let mut chosen = Vec::new();
-        let (mut taken, mut awaiting) = (HashSet::new(), Awaiting::default());
-        for id in &request.awaited {
-            if taken.contains(id) {
-                continue;
-            }
-            if chosen.len() == request.max {
-                receipt.more = true;
-                break;
-            }
-            match self.by_id.get(id) {
-                Some(&seq) if self.is_claimable(seq, request) => {
-                    taken.insert(*id);
-                    let record = &self.records[seq];
-                    let lead = request.leads.of_task(&self.tasks[record.task].name);
-                    let takes_a_turn =
-                        order::takes_a_turn(record.order_key, record.priority, self.fairness.clock, lead);
-                    if request.only_awaited || request.root.is_some() || !takes_a_turn {
-                        chosen.push((seq, Taken::OutOfTurn));
-                    } else if record.lane().is_none() {
-                        awaiting.add(record.fairness as i64, seq);
-                    }
-                }
-                _ => receipt.unclaimable.push(*id),
-            }
-        }
+        let Ok((awaited, turns)) = choose_awaited(request, receipt, |id| self.awaited(id, request));
+        let mut chosen: Vec<_> = awaited.into_iter().map(|seq| (seq, Taken::OutOfTurn)).collect();
         if !request.only_awaited {
-            let mut exchanges = Vec::new();
-            receipt.more |= self.choose(request, &mut chosen, awaiting, &mut exchanges);
+            let (exchanges, has_left) = self.choose(request, &mut chosen, turns);
+            receipt.more |= has_left;
             exchanges.into_iter().for_each(|(next, awaited)| self.exchange_starts(next, awaited));
         }
 
@@ -133,16 +110,32 @@ impl State {
             && request.root.is_none_or(|root| root == record.root)
     }
 
-    /// Fills `chosen` up in the order of the queue; whether there is more. The next of a key of which something is
-    /// awaited exchanges its start with that.
+    /// Finds an awaited invocation that can be claimed now.
+    fn awaited(&self, id: InvocationId, request: &ClaimRequest) -> Result<Option<Awaited<Seq>>, Infallible> {
+        let found = self.by_id.get(&id).copied().filter(|seq| self.is_claimable(*seq, request));
+        Ok(found.map(|seq| {
+            let record = &self.records[seq];
+            let lead = request.leads.of_task(&self.tasks[record.task].name);
+            let takes_a_turn =
+                order::takes_a_turn(record.order_key, record.priority, self.fairness.clock, lead);
+            Awaited { one: seq, takes_a_turn, key: self.key_of(seq) }
+        }))
+    }
+
+    /// The fairness key of an invocation that may exchange its start with another one of it: one in no lane.
+    fn key_of(&self, seq: Seq) -> Option<i64> {
+        let record = &self.records[seq];
+        record.lane().is_none().then_some(record.fairness as i64)
+    }
+
+    /// Fills `chosen` up in the order of the queue. Returns the pairs that exchange their starts, and whether there is
+    /// more.
     fn choose(
         &self,
         request: &ClaimRequest,
         chosen: &mut Vec<(Seq, Taken)>,
-        mut awaiting: Awaiting<Seq>,
-        exchanges: &mut Vec<(Seq, Seq)>,
-    ) -> bool {
-        let mut exchanged = HashSet::new();
+        mut turns: Turns<Seq>,
+    ) -> (Vec<(Seq, Seq)>, bool) {
         let awaited: HashSet<Seq> = chosen.iter().map(|(seq, _)| *seq).collect();
         let mut queues: Vec<_> = self
             .tasks
@@ -166,23 +159,16 @@ impl State {
                 queues.extend(rest);
                 begun += 1;
             }
-            let Some(Reverse(((_, seq, taken), queue))) = heads.pop() else { return !exchanges.is_empty() };
+            let Some(Reverse(((_, seq, taken), queue))) = heads.pop() else {
+                let exchanges = turns.into_exchanges();
+                let has_left = !exchanges.is_empty();
+                return (exchanges, has_left);
+            };
             if chosen.len() == request.max {
-                return true;
+                return (turns.into_exchanges(), true);
             }
-            let record = &self.records[seq];
-            let may_exchange = !awaiting.is_empty() && record.lane().is_none() && !exchanged.contains(&seq);
-            match may_exchange.then(|| awaiting.take(record.fairness as i64)).flatten() {
-                Some(awaited) => {
-                    chosen.push((awaited, taken));
-                    exchanged.insert(awaited);
-                    if awaited != seq {
-                        exchanges.push((seq, awaited));
-                    }
-                }
-                None if exchanged.contains(&seq) => {}
-                None => chosen.push((seq, taken)),
-            }
+            let key = if turns.is_empty() { None } else { self.key_of(seq) };
+            chosen.extend(turns.give(seq, key).map(|one| (one, taken)));
             let (next, rest) = self.advance(&mut queues[queue], is_wanted, keeps_order);
             heads.extend(next.map(|next| Reverse((next, queue))));
             queues.extend(rest);

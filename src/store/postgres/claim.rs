@@ -1,6 +1,6 @@
 //! Handing out work.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use const_format::formatcp;
@@ -16,7 +16,7 @@ use super::work::{LookedAt, Work};
 use crate::model::{InvocationId, RunnerId, UnixMicros};
 use crate::store::columns::HEAD_COLUMNS;
 use crate::store::decide::{Awaited, Head, choose_awaited};
-use crate::store::order::{self, Awaiting, PRIORITY_STEP, Taken};
+use crate::store::order::{self, PRIORITY_STEP, Taken, Turns};
 use crate::store::round::TASKS_AT_ONCE;
 use crate::store::rules::{DELAYED, OWNED, READY};
 use crate::store::value::Fields;
@@ -37,6 +37,13 @@ const IS_LATE: &str =
 /// The fairness key of an invocation that may exchange its start with another one of it: one in no lane.
 fn key_of(head: &Head) -> Option<i64> {
     head.lane.is_none().then_some(head.fairness_key)
+}
+
+/// The awaited invocations that take a turn of their keys.
+#[derive(Default)]
+struct Waiting {
+    turns: Turns<InvocationId>,
+    found: HashMap<InvocationId, Candidate>,
 }
 
 /// The server's time.
@@ -60,9 +67,9 @@ impl Work<'_> {
             }
         };
 
-        let (mut chosen, mut awaiting) = (Vec::new(), Awaiting::default());
+        let (mut chosen, mut waiting) = (Vec::new(), Waiting::default());
         if !request.awaited.is_empty() {
-            (chosen, awaiting) = self.choose_awaited(request, &rows)?;
+            (chosen, waiting) = self.choose_awaited(request, &rows)?;
             rows = Vec::new();
         }
         if !request.awaited.is_empty() && !request.only_awaited {
@@ -70,7 +77,7 @@ impl Work<'_> {
             rows = self.look(self.queue(request, request.max - chosen.len(), &taken)).await?;
         }
         if !request.only_awaited {
-            self.choose(request, &rows, &mut chosen, awaiting)?;
+            self.choose(request, &rows, &mut chosen, waiting)?;
         }
         self.keep_to_lanes(&mut chosen).await?;
 
@@ -194,7 +201,7 @@ impl Work<'_> {
         &mut self,
         request: &ClaimRequest,
         rows: &[Row],
-    ) -> Result<(Vec<Candidate>, Awaiting<Candidate>), Fault> {
+    ) -> Result<(Vec<Candidate>, Waiting), Fault> {
         let (heads, found): (Vec<_>, Vec<_>) = read_candidates(rows)?.into_iter().unzip();
         self.load(heads);
         let mut found: HashMap<_, _> = found.into_iter().map(|one| (one.id, one)).collect();
@@ -205,20 +212,20 @@ impl Work<'_> {
         found.extend(awaited.into_iter().map(|one| (one.id, one)));
         found.retain(|_, one| self.is_wanted(request, one));
         let clock = self.state.fairness.clock;
-        let mut awaited = HashMap::new();
-        for (id, one) in found {
-            let Some(head) = self.state.heads.get(&id) else { continue };
+        let find = |id| {
+            let (one, head) = (found.get(&id)?, self.state.heads.get(&id)?);
             let lead = request.leads.of_task(&one.rest.task);
             let takes_a_turn = order::takes_a_turn(head.order_key, head.priority, clock, lead);
-            let one = Candidate { taken: Taken::OutOfTurn, ..one };
-            awaited.insert(id, Awaited { one, takes_a_turn, key: key_of(head) });
-        }
-        choose_awaited(request, &mut self.state, |id| Ok(awaited.remove(&id)))
+            Some(Awaited { one: id, takes_a_turn, key: key_of(head) })
+        };
+        let (chosen, turns) =
+            choose_awaited(request, &mut self.state.receipt, |id| Ok::<_, Fault>(find(id)))?;
+        let chosen = chosen.iter().filter_map(|id| found.remove(id));
+        let chosen = chosen.map(|one| Candidate { taken: Taken::OutOfTurn, ..one }).collect();
+        Ok((chosen, Waiting { turns, found }))
     }
 
-    /// Takes the first of what the queue has handed out and what was admitted just now. The next of a key of which
-    /// something is awaited exchanges its start with that.
-    ///
+    /// Takes the first of what the queue has handed out and what was admitted just now.
     /// The queue hands out as many locked rows as were wanted, and says how many there were
     /// to choose from.
     fn choose(
@@ -226,7 +233,7 @@ impl Work<'_> {
         request: &ClaimRequest,
         rows: &[Row],
         chosen: &mut Vec<Candidate>,
-        mut awaiting: Awaiting<Candidate>,
+        Waiting { mut turns, found: mut waiting }: Waiting,
     ) -> Result<(), Fault> {
         let mut seen = 0;
         let (mut heads, mut found) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
@@ -252,25 +259,20 @@ impl Work<'_> {
             found.sort_unstable_by_key(|one| one.rank);
         }
         let wanted = request.max - chosen.len();
-        let mut exchanged = HashSet::new();
-        let mut has_left = has_more_rows || found.len() > wanted;
         let has_too_few = has_more_rows && found.len() < wanted;
+        let has_others = has_more_rows || found.len() > wanted;
         for next in found.into_iter().take(wanted) {
-            if exchanged.contains(&next.id) {
-                continue;
-            }
-            let key = self.state.heads.get(&next.id).filter(|_| !awaiting.is_empty()).and_then(key_of);
-            let Some(awaited) = key.and_then(|key| awaiting.take(key)) else {
-                chosen.push(next);
-                continue;
-            };
-            exchanged.insert(awaited.id);
-            if awaited.id != next.id {
-                has_left = true;
-                self.state.exchange_starts(next.id, awaited.id)?;
-            }
-            chosen.push(Candidate { rank: next.rank, taken: next.taken, ..awaited });
+            let key = self.state.heads.get(&next.id).filter(|_| !turns.is_empty()).and_then(key_of);
+            let Some(id) = turns.give(next.id, key) else { continue };
+            let (rank, taken) = (next.rank, next.taken);
+            let one = if id == next.id { Some(next) } else { waiting.remove(&id) };
+            chosen.extend(one.map(|one| Candidate { rank, taken, ..one }));
         }
+        let exchanges = turns.into_exchanges();
+        for (next, awaited) in &exchanges {
+            self.state.exchange_starts(*next, *awaited)?;
+        }
+        let has_left = has_others || !exchanges.is_empty();
         self.has_left = has_left;
         self.state.receipt.more |= match request.root {
             None => self.round.note(self.looked_at.as_ref().and_then(|tasks| tasks.last), has_left),

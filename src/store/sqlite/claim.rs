@@ -15,7 +15,7 @@ use super::work::Work;
 use crate::model::{InvocationId, RunnerId, UnixMicros};
 use crate::store::columns::{HEAD_COLUMNS, read_head};
 use crate::store::decide::{Awaited, ClaimRest, PROMOTED_AT_ONCE, Rank, choose_awaited};
-use crate::store::order::{self, Awaiting, Flow, Taken};
+use crate::store::order::{self, Flow, Taken, Turns};
 use crate::store::round::TASKS_AT_ONCE;
 use crate::store::rules::{DELAYED, OWNED, READY};
 use crate::store::value::Fields;
@@ -146,17 +146,18 @@ impl<'a> Work<'a> {
         }
         let wanted = Wanted { request, paused: self.paused_tasks()? };
         let (sql, names, clock) = (self.sql, &mut *self.names, self.state.fairness.clock);
-        let (awaited, mut awaiting) =
-            choose_awaited(request, &mut self.state, |id| wanted.find(sql, names, id, clock))?;
+        let (awaited, mut turns) =
+            choose_awaited(request, &mut self.state.receipt, |id| wanted.find(sql, names, id, clock))?;
         let mut chosen: Vec<_> = awaited.into_iter().map(|seq| (seq, Taken::OutOfTurn)).collect();
         if !request.only_awaited {
             let tasks = match request.root {
                 None => self.tasks_to_look_at(&wanted)?,
                 Some(_) => Tasks::default(),
             };
-            let mut exchanges = Vec::new();
-            let has_left = self.choose(&wanted, &tasks, &mut chosen, &mut awaiting, &mut exchanges)?;
+            let fills = self.choose(&wanted, &tasks, &mut chosen, &mut turns)?;
+            let exchanges = turns.into_exchanges();
             self.exchange_starts(&exchanges)?;
+            let has_left = fills || !exchanges.is_empty();
             self.state.receipt.more |= match request.root {
                 None => self.round.note(tasks.last, has_left),
                 Some(_) => has_left,
@@ -246,17 +247,14 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Fills `chosen` up in the order of the queue; whether there is more. The next of a key of which something is
-    /// awaited exchanges its start with that.
+    /// Fills `chosen` up in the order of the queue; whether there is more.
     fn choose(
         &mut self,
         wanted: &Wanted<'_>,
         tasks: &Tasks,
         chosen: &mut Vec<(i64, Taken)>,
-        awaiting: &mut Awaiting<i64>,
-        exchanges: &mut Vec<(i64, i64)>,
+        turns: &mut Turns<i64>,
     ) -> rusqlite::Result<bool> {
-        let mut exchanged = HashSet::new();
         let awaited: HashSet<i64> = chosen.iter().map(|(seq, _)| *seq).collect();
         // What was admitted to its lane a moment ago.
         let mut admitted = Vec::new();
@@ -294,32 +292,20 @@ impl<'a> Work<'a> {
             heads.extend(
                 from.take().flatten().map(|(rank, task)| Reverse(((rank, task, Taken::InTurn), None))),
             );
-            let Some(Reverse((((_, seq), task, taken), index))) = heads.pop() else {
-                return Ok(!exchanges.is_empty());
-            };
+            let Some(Reverse((((_, seq), task, taken), index))) = heads.pop() else { return Ok(false) };
             let is_wanted = wanted.request.root.is_none() || wanted.has(self.sql, self.names, task)?;
             if is_wanted && !awaited.contains(&seq) {
                 if chosen.len() == wanted.request.max {
                     return Ok(true);
                 }
-                let key = match awaiting.is_empty() || exchanged.contains(&seq) {
+                let key = match turns.is_empty() {
                     true => None,
                     false => self
                         .sql
                         .prepare_cached(formatcp!("SELECT {KEY} FROM invocation WHERE seq = ?1"))?
-                        .query_row([seq], |row| row.get::<_, Option<i64>>(0))?,
+                        .query_row([seq], |row| row.get(0))?,
                 };
-                match key.and_then(|key| awaiting.take(key)) {
-                    Some(awaited) => {
-                        chosen.push((awaited, taken));
-                        exchanged.insert(awaited);
-                        if awaited != seq {
-                            exchanges.push((seq, awaited));
-                        }
-                    }
-                    None if exchanged.contains(&seq) => {}
-                    None => chosen.push((seq, taken)),
-                }
+                chosen.extend(turns.give(seq, key).map(|one| (one, taken)));
             }
             match index {
                 Some(index) => {
