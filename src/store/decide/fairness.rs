@@ -39,6 +39,17 @@ impl Share {
     }
 }
 
+/// The changes of a transaction to fairness keys, in the order in which they are written.
+pub struct Changed {
+    /// Of keys that are not loaded: the number, and the start and finish of the unused turns in a row that end last.
+    /// They are taken off if the key still ends there.
+    pub given_back: Vec<(i64, i64, i64)>,
+    /// By the numbers of the keys.
+    pub shares: BTreeMap<i64, Share>,
+    /// The keys that nothing may have any more.
+    pub released: Vec<i64>,
+}
+
 /// The fairness keys of a transaction, and the clock.
 #[derive(Default)]
 pub struct Fairness {
@@ -105,29 +116,18 @@ impl Fairness {
         *self.released.entry(key).or_default() += 1;
     }
 
-    /// Takes out the turns that keys get back which are not loaded: of each key the turns in a row that end last, as their
-    /// start and finish. They are taken off if the key still ends there.
-    pub fn take_unused(&mut self) -> Vec<(i64, i64, i64)> {
-        let unloaded = |(key, _): &(i64, Unused)| !self.keys.contains_key(key);
-        let (unloaded, loaded): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.unused).into_iter().partition(unloaded);
-        self.unused = loaded.into_iter().collect();
-        let in_a_row = |(key, mut unused): (i64, Unused)| {
-            let finish = unused.iter().map(|turn| turn.1).max()?;
-            Some((key, order::without_unused(finish, &mut unused), finish))
-        };
-        unloaded.into_iter().filter_map(in_a_row).collect()
-    }
-
-    /// Takes out the keys to be written, and those that nothing may have any more.
-    pub fn take_changed(&mut self) -> (BTreeMap<i64, Share>, Vec<i64>) {
+    /// Takes out everything to be written.
+    pub fn take_changed(&mut self) -> Changed {
         let released = std::mem::take(&mut self.released);
         let unloaded = Share::new(i64::MIN, 0);
         let mut changed: BTreeMap<_, _> =
             released.iter().map(|(key, count)| (*key, Share { uses: -count, ..unloaded })).collect();
+        let mut given_back = Vec::new();
         for (key, mut unused) in std::mem::take(&mut self.unused) {
             if let Some(share) = self.keys.get_mut(&key) {
                 share.take_off(&mut unused);
+            } else if let Some(finish) = unused.iter().map(|turn| turn.1).max() {
+                given_back.push((key, order::without_unused(finish, &mut unused), finish));
             }
         }
         for (key, share) in &mut self.keys {
@@ -137,7 +137,7 @@ impl Fairness {
                 (share.added, share.uses) = (0, 0);
             }
         }
-        (changed, released.into_keys().collect())
+        Changed { given_back, shares: changed, released: released.into_keys().collect() }
     }
 }
 

@@ -29,7 +29,7 @@ pub use batch::{Step, named, runners, steps};
 pub use claims::{Awaited, ClaimRest, choose_awaited};
 pub use collisions::{Above, Collisions};
 pub use components::{add_answer, bind, task_range};
-pub use fairness::{Fairness, Share, tried_again};
+pub use fairness::{Changed, Fairness, Share, tried_again};
 pub use head::{Head, LaneId, LastMove, Move, Rank};
 pub use lanes::{Count, Lane, lane_of};
 pub use prune::{Ancestry, Old, Walk};

@@ -12,7 +12,7 @@ use super::fault::Fault;
 use super::link::Ask;
 use super::sql::{PRESENT, column, uuids};
 use super::work::Work;
-use crate::store::decide::{PROMOTED_AT_ONCE, Share, tried_again};
+use crate::store::decide::{Changed, PROMOTED_AT_ONCE, Share, tried_again};
 use crate::store::order;
 use crate::store::rules::{DELAYED, READY};
 use crate::store::{Batch, FairnessWeight};
@@ -171,16 +171,15 @@ impl Work<'_> {
 
     /// The statements that write the keys that changed, and remove those that nothing has any more.
     pub(super) fn write_keys(&mut self, asks: &mut Vec<Ask<'_>>) {
-        let unused = self.state.fairness.take_unused();
-        if !unused.is_empty() {
-            let all = |of: fn(&(i64, i64, i64)) -> i64| unused.iter().map(of).collect::<Vec<_>>();
+        let Changed { given_back, shares: changed, released } = self.state.fairness.take_changed();
+        if !given_back.is_empty() {
+            let all = |of: fn(&(i64, i64, i64)) -> i64| given_back.iter().map(of).collect::<Vec<_>>();
             let update = "UPDATE @fairness_key k SET finish = w.start FROM unnest($1, $2, $3) AS w(key, start, finish) \
                  WHERE k.key = ANY(ARRAY[w.key]) AND k.finish = w.finish";
             asks.push(
                 Ask::new(update).with(all(|turn| turn.0)).with(all(|turn| turn.1)).with(all(|turn| turn.2)),
             );
         }
-        let (changed, released) = self.state.fairness.take_changed();
         if !changed.is_empty() {
             let all = |of: fn(&Share) -> i64| changed.values().map(of).collect::<Vec<_>>();
             let update = "UPDATE @fairness_key k \

@@ -4,7 +4,7 @@ use const_format::formatcp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::work::Work;
-use crate::store::decide::{Share, tried_again};
+use crate::store::decide::{Changed, Share, tried_again};
 use crate::store::order;
 use crate::store::rules::READY;
 use crate::store::{Batch, FairnessWeight, NewInvocation};
@@ -104,14 +104,14 @@ impl Work<'_> {
 
     /// Writes the fairness keys that changed, and removes those that nothing has any more.
     pub(super) fn write_keys(&mut self) -> rusqlite::Result<()> {
-        for (key, start, finish) in self.state.fairness.take_unused() {
+        let Changed { given_back, shares, released } = self.state.fairness.take_changed();
+        for (key, start, finish) in given_back {
             self.sql
                 .prepare_cached("UPDATE fairness_key SET finish = ?2 WHERE key = ?1 AND finish = ?3")?
                 .execute([key, start, finish])?;
         }
-        let (changed, released) = self.state.fairness.take_changed();
         let mut held = self.state.quotas.take_held();
-        for (key, share) in changed {
+        for (key, share) in shares {
             let held = held.remove(&key).unwrap_or_default();
             self.sql
                 .prepare_cached(
