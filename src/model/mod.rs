@@ -52,7 +52,7 @@ pub use rules::{
 };
 pub use settings::{RunnerSettings, SETTING_KEYS, SETTINGS, Setting};
 pub use short_id::{IdPart, InvocationName};
-pub use shown::{size, span};
+pub use shown::{millis, size, span};
 pub use status::{Event, IllegalTransition, Reason, Status};
 pub use submitter::{Callers, Submitter, chosen_key};
 pub use task::{DEFAULT_MAX_ATTEMPTS, MAX_DELAY, MAX_PRIORITY, TaskOptions, is_valid_priority};

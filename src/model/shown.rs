@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+/// Returns a length of time in whole milliseconds.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Writes a length of time as it is configured: in the largest unit of which it is a whole number.
 pub fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();

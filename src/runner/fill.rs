@@ -39,7 +39,7 @@ pub(super) enum Fill {
     Full,
 }
 
-/// What is left of both below the last quarter.
+/// The rest of both below the last quarter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Left {
     pub(super) live: u64,
@@ -79,7 +79,7 @@ impl Room {
         Fill::of(self.budget.used(), self.budget.total())
     }
 
-    /// What is left below the last quarter with so many live instances.
+    /// Returns the rest below the last quarter with so many live instances.
     pub(super) fn left(&self, live: usize) -> Left {
         Left {
             live: below_last_quarter(self.max_live as u64).saturating_sub(live as u64),

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::model::{Claim, FailureKind, InvocationId, LineBudget, Outcome, RunnerId, TaskId, failure_line};
+use crate::model::{
+    Claim, FailureKind, InvocationId, LineBudget, Outcome, RunnerId, TaskId, failure_line, millis,
+};
 use crate::store::{AttemptEnd, Batch, EndKind, Receipt, StoreError, TakenOver};
 
 /// Is told what a runner does.
@@ -291,7 +293,7 @@ impl Observer for LogObserver {
                     let said = &*said;
                     let tells = self.tells(task, failure.kind);
                     let kind = failure.kind.as_str();
-                    let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                    let pause_ms = millis(*pause);
                     failure!(
                         tells, info, event = "attempt-failed", %id, task, attempt, kind, said, pause_ms,
                         "failed, and is tried again"

@@ -167,7 +167,7 @@ fn largest_parked(live: &[Seen<'_>], grower: Option<Grower>) -> Option<usize> {
     largest.map(|(place, _)| place)
 }
 
-/// What guests must have less of together.
+/// The live instances and the memory by which guests have too much together.
 #[derive(Debug, Clone, Copy)]
 struct Excess {
     live: usize,

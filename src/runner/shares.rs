@@ -25,7 +25,7 @@ pub(super) struct SharedCode {
     pub(super) bytes: u64,
 }
 
-/// What a guest frees of its user's part when it leaves its slot, or is gone.
+/// The share of its user's part that a guest frees when it leaves its slot, or is gone.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Freed {
     pub(super) live: usize,

@@ -86,7 +86,7 @@ fn start(
     None
 }
 
-/// What a claim frees of which no guest was made.
+/// The share that a claim frees if no guest was made of it.
 const UNSTARTED: Freed = Freed { live: 1, memory: 0, code: None };
 
 /// Counts a slot as free. After a shortage nothing else starts for a while.

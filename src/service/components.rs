@@ -100,7 +100,7 @@ impl Service {
     ///
     /// As [`library`](Self::library); [`ServiceError::Unknown`] with the candidates.
     pub fn task(&self, name: &str) -> Result<Task, ServiceError> {
-        // Who asks for one task need not know what else is left out.
+        // A request for one task need not be told which others are left out.
         let library = self.library_and(|_| {})?;
         let found = library.resolve(name).cloned();
         if let Ok(task) = &found

@@ -14,7 +14,7 @@ use super::copies::retry_of;
 use crate::model::{
     ComponentDigest, ComponentFacts, Failure, HolderKind, Invocation, InvocationId, LogEntry, Outcome,
     Progress, RunnerId, Status, SubmitLimits, TaskId, TaskLimits, UnixMicros, Usage, UsageSums, WaitingFor,
-    chosen_key,
+    chosen_key, millis,
 };
 use crate::runner::Gauge;
 use crate::store::{RuleOrigin, UsageRow};
@@ -168,7 +168,7 @@ pub struct BlockedBy {
     /// The number of those that may start within the window.
     pub rate: Option<u32>,
     /// The window.
-    #[serde(rename = "rate_window_ms", serialize_with = "millis")]
+    #[serde(rename = "rate_window_ms", serialize_with = "in_millis")]
     pub rate_window: Option<Duration>,
 }
 
@@ -326,7 +326,7 @@ pub struct QueueDocument {
     /// The number that may start within the window.
     pub rate: Option<u32>,
     /// The window.
-    #[serde(rename = "rate_window_ms", serialize_with = "millis")]
+    #[serde(rename = "rate_window_ms", serialize_with = "in_millis")]
     pub rate_window: Option<Duration>,
     /// The runner that has set this, if one is known.
     pub rule_by: Option<RuleOrigin>,
@@ -356,7 +356,7 @@ pub struct QuotaDocument {
     /// The most of them.
     pub submits_limit: Option<u32>,
     /// The time after which none of so many counts any more.
-    #[serde(rename = "submits_window_ms", serialize_with = "millis")]
+    #[serde(rename = "submits_window_ms", serialize_with = "in_millis")]
     pub submits_window: Option<Duration>,
     /// The runner that has set the quota, if one is known.
     pub set_by: Option<RuleOrigin>,
@@ -485,8 +485,8 @@ pub enum LockChange {
     Removed,
 }
 
-fn millis<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).serialize(serializer)
+fn in_millis<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(millis).serialize(serializer)
 }
 
 fn limits<S: Serializer>(limits: &SubmitLimits, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,4 +1,4 @@
-//! What a push changes for those who use the component: tasks that are missing, and rights that it asks for newly.
+//! The changes that a push makes for users of a component: tasks that are missing, and rights that it asks for newly.
 
 use crate::wasm::{Inspection, RightKind, rights};
 
@@ -53,13 +53,8 @@ impl Upgrade {
         if tasks.is_empty() {
             return Ok(());
         }
-        let s = if tasks.len() == 1 { "" } else { "s" };
-        Err(ServiceError::RemovedTasks(format!(
-            "`{name}` lacks {} task{s} of the version in use, or has other types: {}{}",
-            tasks.len(),
-            tasks.join("; "),
-            self.compared()
-        )))
+        let but = " of the version in use, or has other types";
+        Err(ServiceError::RemovedTasks(self.refusal(name, "lacks", ("task", &tasks), but)))
     }
 
     /// Refuses rights that are asked for newly, but for some kinds.
@@ -70,13 +65,7 @@ impl Upgrade {
             return Ok(());
         }
         let but = if self.has_before { " that the version in use does not" } else { "" };
-        let s = if denied.len() == 1 { "" } else { "s" };
-        Err(ServiceError::NewRights(format!(
-            "`{name}` asks for {} right{s}{but}: {}{}",
-            denied.len(),
-            denied.join("; "),
-            self.compared()
-        )))
+        Err(ServiceError::NewRights(self.refusal(name, "asks for", ("right", &denied), but)))
     }
 
     /// Leaves out what is nothing new where there was no version before.
@@ -87,9 +76,12 @@ impl Upgrade {
         self
     }
 
-    /// Says which version it was compared with, if it is not the newest.
-    fn compared(&self) -> String {
+    /// Says why a component is refused: by how many of such things, and which. If it was not compared with the newest
+    /// version, it says with which one.
+    fn refusal(&self, name: &str, verb: &str, (noun, which): (&str, &[String]), but: &str) -> String {
+        let s = if which.len() == 1 { "" } else { "s" };
         let say = |over: &PassedOver| format!("; {over}");
-        self.passed_over.as_ref().map(say).unwrap_or_default()
+        let compared = self.passed_over.as_ref().map(say).unwrap_or_default();
+        format!("`{name}` {verb} {} {noun}{s}{but}: {}{compared}", which.len(), which.join("; "))
     }
 }

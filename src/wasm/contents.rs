@@ -116,12 +116,12 @@ impl From<wasmparser::BinaryReaderError> for Stop {
 const GLOBAL_BYTES: u64 = 16;
 const REFERENCE_BYTES: u64 = 32;
 
-/// What an instance of something consists of.
+/// The parts of an instance of something.
 #[derive(Debug, Clone, Copy, Default)]
 struct Inside {
     core_instances: u32,
     state_bytes: u64,
-    /// Those of the core instances of which nobody knows what they are of.
+    /// The number of core instances whose module is not known.
     unknown: u32,
 }
 
@@ -157,7 +157,7 @@ impl Module {
 /// A component, as far as it was read.
 #[derive(Default)]
 struct Scope {
-    /// What an instance of it has so far.
+    /// The parts that an instance of it has so far.
     inside: Inside,
     /// An instance of each component in its index space.
     components: Vec<Inside>,

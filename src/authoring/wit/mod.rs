@@ -242,7 +242,7 @@ mod tests {
             assert_eq!(fs::read_dir(folder).expect("it is there").count(), 0, "nothing is written");
         }
         for package in ["acme-pay:bank", "acme:pay-bank"] {
-            // What the configuration names is meant, in whatever order they come.
+            // Components that the configuration names are meant, in whatever order they come.
             assert_eq!(write(folder, &[eve(package), victim(true)]), Ok(vec!["victim".to_owned()]));
         }
         // The same is taken once.

@@ -62,8 +62,8 @@ impl Claims {
         let slots = view.options.slots;
         // A nearly full runner claims only what it may start.
         let above = load.deepest.filter(|_| !std::mem::take(&mut self.takes_any_depth));
-        // What is awaited and claimed starts before what others have. So of slow work, whether awaited or not, nothing is
-        // claimed before a slot is free: then a claim is for all that waits.
+        // Awaited work that is claimed starts before the work of others. So while work is slow, nothing is claimed before a
+        // slot is free: then a claim is for all that waits.
         let is_slow = view.slice.is_some() && prefetch.ahead(view.slice) == 0;
         let awaited_per_slot = if is_slow { 0 } else { AWAITED_PER_SLOT };
         let most_awaited = (awaited_per_slot * slots).max(load.idle);

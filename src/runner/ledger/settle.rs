@@ -53,7 +53,7 @@ impl Ledger {
         if !deferred.is_empty() {
             effects.push(Effect::SubmitDeferred(deferred));
         }
-        // Whoever awaits it gets what is stored.
+        // A waiter gets the outcome that is stored.
         for (place, outcome) in receipt.no_room {
             if let Some(end) = batch.reports.get_mut(place).and_then(|report| report.end.as_mut()) {
                 end.how = EndKind::Final(outcome);

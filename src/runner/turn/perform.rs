@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::stop::give_back;
-use crate::model::{Claim, InvocationId, Outcome, Refusal, RunnerId};
+use crate::model::{Claim, InvocationId, Outcome, Refusal, RunnerId, millis};
 use crate::runner::core::Core;
 use crate::runner::fiber::Kill;
 use crate::runner::inbox::{Messages, SubmitReply};
@@ -129,11 +129,6 @@ pub(super) fn give_up(core: &Arc<Core>, ledger: &mut Ledger, ids: Vec<Invocation
 pub(super) fn leave_alone(ledger: &mut Ledger, error: &StoreError) {
     let pause = ledger.outage.lengthen_pause(Instant::now());
     tell_failure(ledger, error, pause, "the store can't be read; trying again");
-}
-
-/// A duration as a number, for the log.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Logs that the store can't be used: the first time in an outage as a warning.

@@ -12,7 +12,7 @@ pub(super) struct Quotas {
     pub(super) rules: Vec<QuotaRule>,
     /// Full buckets may be missing.
     pub(super) buckets: HashMap<(HolderKind, Arc<str>), Bucket>,
-    /// What components pay for of others.
+    /// The counts of others' invocations that components pay for.
     pub(super) paid: HashMap<Arc<str>, Held>,
 }
 

@@ -37,7 +37,7 @@ const COUNTS_OF: &str = "SELECT y.task, (coalesce(sum(y.n) FILTER (WHERE y.statu
              SELECT t.key FROM unnest($1) AS w(name) CROSS JOIN LATERAL ( \
                  SELECT key FROM @task WHERE split_part(name, '::', 1) = w.name OFFSET 0) t)) GROUP BY y.task";
 
-/// What components pay for of others.
+/// The counts of others' invocations that components pay for.
 const PAID_BY: &str = "SELECT component, sum(unfinished)::bigint, sum(bytes)::bigint FROM @paid \
      WHERE component = ANY($1) GROUP BY component";
 
